@@ -1,0 +1,253 @@
+//! How messages become bytes on a stream, with a hard limit on each.
+//!
+//! [`CborCodec`] carries one CBOR message each way. [`PieceCodec`] carries a CBOR request, and an answer with a body of
+//! raw bytes read into a reused buffer. Both run inside a connection's one task: neither touches a disk nor hashes.
+//!
+//! A request that cannot be decoded becomes `Err(Malformed)` instead of a broken stream, so that the other side is told
+//! [`Refusal::Unsupported`](crate::wire::Refusal::Unsupported) and the peer can be counted.
+
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use libp2p::StreamProtocol;
+use libp2p::request_response::Codec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::buffer::{Buffer, BufferPool};
+use crate::wire::piece::{Header, Request};
+use crate::wire::{MAX_INDEX_MESSAGE_BYTES, MAX_PIECE_HEADER_BYTES, MAX_PIECE_REQUEST_BYTES};
+
+/// Bytes of a body that are read before the meter is moved: about one frame of the muxer.
+const READ_BYTES: usize = 256 << 10;
+/// Bytes of the first write of an answer: header and the start of the body in one frame.
+const FIRST_WRITE_BYTES: usize = 60 << 10;
+
+/// A message that was too long, no CBOR, or of an unknown variant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message: {0}")]
+pub struct Malformed(String);
+
+/// One CBOR message each way, of at most [`MAX_INDEX_MESSAGE_BYTES`].
+#[derive(Debug)]
+pub struct CborCodec<Q, A>(PhantomData<fn() -> (Q, A)>);
+
+impl<Q, A> Clone for CborCodec<Q, A> {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl<Q, A> Default for CborCodec<Q, A> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<Q, A> Codec for CborCodec<Q, A>
+where
+    Q: Serialize + DeserializeOwned + Send,
+    A: Serialize + DeserializeOwned + Send,
+{
+    type Protocol = StreamProtocol;
+    type Request = Result<Q, Malformed>;
+    type Response = A;
+
+    async fn read_request<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Self::Request> {
+        read_request(io, MAX_INDEX_MESSAGE_BYTES).await
+    }
+
+    async fn read_response<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<A> {
+        let bytes = read_message(io, MAX_INDEX_MESSAGE_BYTES).await?.map_err(invalid)?;
+        decode(&bytes).map_err(invalid)
+    }
+
+    async fn write_request<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        request: Self::Request,
+    ) -> io::Result<()> {
+        io.write_all(&encode_within(&request.map_err(invalid)?, MAX_INDEX_MESSAGE_BYTES)?).await
+    }
+
+    async fn write_response<T: AsyncWrite + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T, answer: A) -> io::Result<()> {
+        io.write_all(&encode_within(&answer, MAX_INDEX_MESSAGE_BYTES)?).await
+    }
+}
+
+/// A request of the piece protocol, with what watches over its answer.
+#[derive(Clone, Debug)]
+pub struct PieceCall {
+    /// The request, as far as it could be decoded.
+    pub request: Result<Request, Malformed>,
+    /// Follows the body of the answer; only of use on the asking side.
+    pub meter: Meter,
+}
+
+/// How many bytes of an answer's body have come, and a way to give the rest up. Cloning shares the meter.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<MeterState>);
+
+#[derive(Debug, Default)]
+struct MeterState {
+    bytes: AtomicU64,
+    given_up: AtomicBool,
+}
+
+impl Meter {
+    /// Bytes of the body that have come so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ends the answer at its next bytes: the stream is reset, nothing more of it is sent.
+    pub fn give_up(&self) {
+        self.0.given_up.store(true, Ordering::Relaxed);
+    }
+
+    fn add(&self, bytes: usize) -> io::Result<()> {
+        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if self.0.given_up.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+}
+
+/// An answer of the piece protocol.
+#[derive(Debug)]
+pub struct PieceAnswer {
+    /// What it is.
+    pub header: Header,
+    /// Its bytes; exactly [`Header::body_length`].
+    pub body: Buffer,
+}
+
+impl From<Header> for PieceAnswer {
+    /// An answer without a body.
+    fn from(header: Header) -> Self {
+        Self { header, body: Buffer::default() }
+    }
+}
+
+/// A CBOR request, and an answer of a header and raw bytes.
+#[derive(Clone, Debug)]
+pub struct PieceCodec {
+    buffers: BufferPool,
+    /// Of the request that this clone carries: libp2p clones the codec for every stream.
+    meter: Meter,
+}
+
+impl PieceCodec {
+    /// A codec that reads bodies into buffers of this pool.
+    #[must_use]
+    pub fn new(buffers: BufferPool) -> Self {
+        Self { buffers, meter: Meter::default() }
+    }
+}
+
+impl Codec for PieceCodec {
+    type Protocol = StreamProtocol;
+    type Request = PieceCall;
+    type Response = PieceAnswer;
+
+    async fn read_request<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<PieceCall> {
+        Ok(PieceCall { request: read_request(io, MAX_PIECE_REQUEST_BYTES).await?, meter: Meter::default() })
+    }
+
+    async fn write_request<T: AsyncWrite + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T, call: PieceCall) -> io::Result<()> {
+        self.meter = call.meter;
+        io.write_all(&encode_within(&call.request.map_err(invalid)?, MAX_PIECE_REQUEST_BYTES)?).await
+    }
+
+    async fn read_response<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<PieceAnswer> {
+        let mut prefix = [0; 4];
+        io.read_exact(&mut prefix).await?;
+        let length = u32::from_be_bytes(prefix) as usize;
+        if length > MAX_PIECE_HEADER_BYTES {
+            return Err(invalid(Malformed(format!("a header of {length} bytes"))));
+        }
+        let mut header = vec![0; length];
+        io.read_exact(&mut header).await?;
+        let header: Header = decode(&header).map_err(invalid)?;
+        let too_long = || invalid(Malformed("a body longer than any answer".into()));
+        let mut body = header.body_length().and_then(|length| self.buffers.take(length)).ok_or_else(too_long)?;
+        self.meter.add(0)?;
+        for part in body.chunks_mut(READ_BYTES) {
+            read_part(io, part, &self.meter).await?;
+        }
+        Ok(PieceAnswer { header, body })
+    }
+
+    async fn write_response<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        answer: PieceAnswer,
+    ) -> io::Result<()> {
+        let header = serde_cbor::to_vec(&answer.header).map_err(io::Error::other)?;
+        let start = answer.body.len().min(FIRST_WRITE_BYTES);
+        let (start, rest) = answer.body.split_at(start);
+        let mut first = Vec::with_capacity(4 + header.len() + start.len());
+        first.extend_from_slice(&(header.len() as u32).to_be_bytes());
+        first.extend_from_slice(&header);
+        first.extend_from_slice(start);
+        io.write_all(&first).await?;
+        io.write_all(rest).await
+    }
+}
+
+/// Fills `part`, moving the meter with every read.
+async fn read_part<T: AsyncRead + Unpin>(io: &mut T, mut part: &mut [u8], meter: &Meter) -> io::Result<()> {
+    while !part.is_empty() {
+        let read = io.read(part).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        meter.add(read)?;
+        part = part.get_mut(read..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+async fn read_request<T: AsyncRead + Unpin, Q: DeserializeOwned>(io: &mut T, most: usize) -> io::Result<Result<Q, Malformed>> {
+    Ok(read_message(io, most).await?.and_then(|bytes| decode(&bytes)))
+}
+
+/// Reads to the end of the stream, but no further than `most` bytes. Memory grows with what has come, never with a
+/// length that the sender names.
+async fn read_message<T: AsyncRead + Unpin>(io: &mut T, most: usize) -> io::Result<Result<Vec<u8>, Malformed>> {
+    let mut bytes = Vec::new();
+    io.take(most as u64 + 1).read_to_end(&mut bytes).await?;
+    Ok(if bytes.len() > most { Err(Malformed(format!("more than {most} bytes"))) } else { Ok(bytes) })
+}
+
+fn encode_within<M: Serialize>(message: &M, most: usize) -> io::Result<Vec<u8>> {
+    let bytes = encode(message)?;
+    if bytes.len() > most {
+        return Err(invalid(Malformed(format!("our own message has {} bytes of at most {most}", bytes.len()))));
+    }
+    Ok(bytes)
+}
+
+/// A message as CBOR.
+///
+/// # Errors
+/// When a map's length is unknown or a key is no text; no message of this crate is such.
+pub fn encode<M: Serialize>(message: &M) -> io::Result<Vec<u8>> {
+    serde_cbor::to_vec(message).map_err(io::Error::other)
+}
+
+/// A message from CBOR, the whole of `bytes`.
+///
+/// # Errors
+/// When the bytes are no message of that type. Depth is limited by the decoder, lengths by the types.
+pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, Malformed> {
+    serde_cbor::from_slice(bytes).map_err(|error| Malformed(error.to_string()))
+}
+
+fn invalid(error: Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

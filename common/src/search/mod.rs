@@ -1,0 +1,72 @@
+//! The file index and its search. Pure: no I/O, no clock, no libp2p.
+//!
+//! A tracker keeps one [`Index`] a namespace over the files of all its peers, a node one over its own shares. An index
+//! knows peers by a small number, [`PeerNo`], that its owner gives out and may give out again after
+//! [`Index::forget_peer`]. A peer that is offline keeps its entries, and nothing of them is told: switching it on and off
+//! costs one step, whatever it shares.
+
+pub mod query;
+mod scan;
+
+pub use query::Query;
+pub use scan::Scan as Index;
+
+use crate::content_id::ContentId;
+use crate::share_path::SharePath;
+use crate::wire::index::Kind;
+
+/// A peer's number within one index, given out by the index's owner. Small: tables are as long as the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerNo(pub u32);
+
+/// What a search found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The hits of this page, best first.
+    pub hits: Vec<FoundHit>,
+    /// How many there are in all.
+    pub total: u64,
+    /// Whether there are more than `total`: the work budget cut the search short.
+    pub more: bool,
+    /// What was searched for instead, when the words as typed found little.
+    pub corrected: Option<String>,
+    /// The cursor of the next page; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// One content, one file without content id, or one folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundHit {
+    /// Which content; `None` for a folder, and for a file that is not hashed yet.
+    pub content_id: Option<ContentId>,
+    /// The best matching path.
+    pub path: SharePath,
+    /// File or folder.
+    pub kind: Kind,
+    /// Bytes; of a folder, of the matching peer's files below it.
+    pub size: u64,
+    /// Seconds since 1970-01-01 UTC; of a folder 0.
+    pub mtime: i64,
+    /// How many online peers have it.
+    pub sources: u32,
+    /// Some of them, and where: at most [`MAX_HOLDERS`](crate::wire::index::MAX_HOLDERS).
+    pub holders: Vec<(PeerNo, SharePath)>,
+}
+
+/// Who has a content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcesOf {
+    /// Bytes, as the sources say.
+    pub size: u64,
+    /// The online peers that have it.
+    pub peers: Vec<PeerNo>,
+}
+
+/// How much a peer, or a whole index, offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Files.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}

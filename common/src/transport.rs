@@ -1,0 +1,115 @@
+//! The one swarm that both programs build: TCP + Noise + yamux for bulk, QUIC beside it for reach.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::request_response::{self as rr, ProtocolSupport};
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, multiaddr::Protocol, noise, tcp};
+
+use crate::buffer::BufferPool;
+use crate::codec::{CborCodec, PieceCodec};
+use crate::muxer::MuxerConfig;
+use crate::peer::PeerKey;
+use crate::wire::{INDEX_PROTOCOL, PIECE_PROTOCOL, index};
+
+/// How long a connection without any stream is kept. libp2p's 10 s would drop a tracker between renewals.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Events of one connection that may wait for the swarm. The default of 7 makes connections wait for each other.
+const CONNECTION_EVENTS: usize = 32;
+/// Messages to one connection that may wait for it.
+const HANDLER_EVENTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// The whole exchange of an index request: both queues and the page.
+const INDEX_TIMEOUT: Duration = Duration::from_secs(20);
+/// The whole exchange of a piece: a slow line needs 60 s for 1 MiB at 17 KiB/s. Stalled ones are given up long before.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Index requests in flight on one connection, either way.
+const INDEX_STREAMS: usize = 16;
+/// Piece requests in flight on one connection, either way.
+pub const PIECE_STREAMS: usize = 64;
+
+/// The index protocol's behaviour.
+pub type IndexBehaviour = rr::Behaviour<CborCodec<index::Request, index::Answer>>;
+/// The piece protocol's behaviour.
+pub type PieceBehaviour = rr::Behaviour<PieceCodec>;
+
+/// The swarm could not be made: the system refuses sockets or keys.
+#[derive(Debug, thiserror::Error)]
+#[error("the network cannot be used: {0}")]
+pub struct TransportError(String);
+
+/// Builds a swarm around a behaviour. Listens nowhere yet.
+///
+/// # Errors
+/// When the system refuses what a socket or a handshake needs.
+pub fn build_swarm<B: NetworkBehaviour>(key: Keypair, behaviour: impl FnOnce(&Keypair) -> B) -> Result<Swarm<B>, TransportError> {
+    let failed = |error: &dyn std::fmt::Display| TransportError(error.to_string());
+    let swarm = SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, || MuxerConfig)
+        .map_err(|error| failed(&error))?
+        .with_quic()
+        .with_dns()
+        .map_err(|error| failed(&error))?
+        .with_behaviour(|key| behaviour(key))
+        .map_err(|error| failed(&error))?
+        .with_swarm_config(|config| {
+            config
+                .with_idle_connection_timeout(IDLE_TIMEOUT)
+                .with_per_connection_event_buffer_size(CONNECTION_EVENTS)
+                .with_notify_handler_buffer_size(HANDLER_EVENTS)
+                .with_substream_upgrade_protocol_override(Version::V1Lazy) // one round trip less a request
+        })
+        .build();
+    Ok(swarm)
+}
+
+/// The index protocol as asked for and served by a node.
+#[must_use]
+pub fn index_behaviour() -> IndexBehaviour {
+    let protocol = (StreamProtocol::new(INDEX_PROTOCOL), ProtocolSupport::Full);
+    let config = rr::Config::default().with_request_timeout(INDEX_TIMEOUT).with_max_concurrent_streams(INDEX_STREAMS);
+    rr::Behaviour::with_codec(CborCodec::default(), [protocol], config)
+}
+
+/// The piece protocol as asked for and served by a node.
+#[must_use]
+pub fn piece_behaviour(buffers: BufferPool) -> PieceBehaviour {
+    let protocol = (StreamProtocol::new(PIECE_PROTOCOL), ProtocolSupport::Full);
+    let config = rr::Config::default().with_request_timeout(PIECE_TIMEOUT).with_max_concurrent_streams(PIECE_STREAMS);
+    rr::Behaviour::with_codec(PieceCodec::new(buffers), [protocol], config)
+}
+
+/// The PeerId as plain bytes, for the modules that know no libp2p.
+#[must_use]
+pub fn key_of(peer: &PeerId) -> Option<PeerKey> {
+    PeerKey::from_bytes(&peer.to_bytes()).ok()
+}
+
+/// The PeerId of plain bytes.
+#[must_use]
+pub fn peer_of(key: &PeerKey) -> Option<PeerId> {
+    PeerId::from_bytes(key.as_bytes()).ok()
+}
+
+/// Splits a multiaddr into where and who: the PeerId that it ends in, if any.
+#[must_use]
+pub fn split_peer(mut address: Multiaddr) -> (Multiaddr, Option<PeerId>) {
+    match address.pop() {
+        Some(Protocol::P2p(peer)) => (address, Some(peer)),
+        Some(other) => (address.with(other), None),
+        None => (address, None),
+    }
+}
+
+/// Whether an address is on this machine only.
+#[must_use]
+pub fn is_loopback(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
+        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
+        _ => false,
+    }
+}

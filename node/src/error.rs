@@ -1,0 +1,54 @@
+//! Why a command failed: for the user a sentence with the next step, for a script an exit code.
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of failure it is; the number is the program's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Failure {
+    /// None of the below.
+    Other = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// Nothing has that name.
+    NotFound = 3,
+    /// It exists, and nobody who has it can be reached.
+    NoSource = 4,
+    /// What came was not what was asked for.
+    Verification = 5,
+    /// Not a member.
+    NotPermitted = 6,
+    /// A local file or folder: full, read-only, exists.
+    LocalFile = 7,
+    /// The node or the tracker cannot be reached.
+    Unreachable = 8,
+    /// Some is done, some is not.
+    Partly = 9,
+    /// The user interrupted; what is there is kept.
+    Interrupted = 130,
+}
+
+impl Failure {
+    /// The program's exit code.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// A command that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct CommandError {
+    /// What kind of failure.
+    pub failure: Failure,
+    /// One sentence, with the next step.
+    pub message: String,
+}
+
+impl CommandError {
+    /// A failure in words.
+    pub fn new(failure: Failure, message: impl Into<String>) -> Self {
+        Self { failure, message: message.into() }
+    }
+}

@@ -1,0 +1,436 @@
+//! What goes in and out of the node: one set of shapes for `--json`, the control socket and every other face.
+//!
+//! Sizes are bytes, rates bytes per second, times RFC 3339; the unknown is `null`. Extend these, do not change them:
+//! scripts depend on them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a user can ask of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Command {
+    /// Register with every tracker that is known, now.
+    Register,
+    /// Leave every tracker, and stay away until told to register.
+    Deregister,
+    /// All peers; or the files of one.
+    Query {
+        /// A PeerId, its last letters, or a nickname.
+        peer: Option<String>,
+    },
+    /// Files by name, at all trackers and dialled peers.
+    Search {
+        /// In the query language.
+        text: String,
+        /// Most hits.
+        limit: u32,
+    },
+    /// Fetch files and folders.
+    Download(DownloadWish),
+    /// Connect to a peer or a tracker by multiaddr.
+    Dial {
+        /// Where.
+        address: String,
+    },
+    /// Share one more folder, now and after restarts.
+    ShareAdd {
+        /// The name of the share; `None`: the folder's own.
+        name: Option<String>,
+        /// The folder; absolute.
+        dir: PathBuf,
+    },
+    /// Share a folder no longer. Its files stay where they are.
+    ShareRemove {
+        /// The name of the share, or its folder.
+        name: String,
+    },
+    /// The shares.
+    ShareList,
+    /// The downloads.
+    Downloads,
+    /// How the node is.
+    Status,
+    /// Who the node is.
+    Id,
+}
+
+/// What to fetch, and where to put it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownloadWish {
+    /// Content ids, `potluck:` links, or `PEER:share/path` of files and folders.
+    pub refs: Vec<String>,
+    /// The folder to put them in; absolute; `None`: the node's download folder.
+    pub into: Option<PathBuf>,
+    /// What to do when another file has the name.
+    pub on_conflict: OnConflict,
+    /// Give up after so many seconds without a source; `None`: the verb waits as long as its caller does.
+    pub timeout_seconds: Option<u64>,
+}
+
+/// What to do when another file has the name of a download. It is never overwritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// Put a number into the name: `live (1).flac`.
+    #[default]
+    Number,
+    /// Fail.
+    Error,
+}
+
+/// One line of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Item {
+    /// A tracker that now has the node registered, or has it no longer.
+    Tracker(TrackerLine),
+    /// A peer.
+    Peer(PeerLine),
+    /// A file of a peer.
+    Entry(EntryLine),
+    /// A hit of a search.
+    Hit(HitLine),
+    /// Something about a search as a whole.
+    SearchNote(SearchNote),
+    /// A download moves or ends.
+    Transfer(TransferLine),
+    /// Who answered a dial.
+    Dialled(DialLine),
+    /// A share.
+    Share(ShareLine),
+    /// A download.
+    Download(DownloadLine),
+    /// How the node is.
+    Status(Box<StatusLine>),
+    /// Who the node is.
+    Id(IdLine),
+}
+
+impl Item {
+    /// The object that `--json` prints; `None` for what only people are told.
+    #[must_use]
+    pub fn to_json(&self) -> Option<String> {
+        match self {
+            Item::Tracker(line) => serde_json::to_string(line),
+            Item::Peer(line) => serde_json::to_string(line),
+            Item::Entry(line) => serde_json::to_string(line),
+            Item::Hit(line) => serde_json::to_string(line),
+            Item::SearchNote(_) => return None,
+            Item::Transfer(line) => serde_json::to_string(line),
+            Item::Dialled(line) => serde_json::to_string(line),
+            Item::Share(line) => serde_json::to_string(line),
+            Item::Download(line) => serde_json::to_string(line),
+            Item::Status(line) => serde_json::to_string(line),
+            Item::Id(line) => serde_json::to_string(line),
+        }
+        .ok()
+    }
+}
+
+/// A registration with one tracker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackerLine {
+    /// Where the tracker is, with its PeerId once that is known.
+    pub tracker: String,
+    /// Where the node registers there.
+    pub namespace: String,
+    /// Whether it is registered now.
+    pub registered: bool,
+    /// What the state is in a word: `registered`, `connecting`, `waiting`, `left`.
+    pub state: String,
+    /// Why it is not registered, if a reason is known.
+    pub error: Option<String>,
+}
+
+/// A peer, as a tracker or the peer itself tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerLine {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// What it calls itself.
+    pub nickname: String,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// How many files it offers; `None`: not told yet.
+    pub files: Option<u64>,
+    /// Their bytes.
+    pub bytes: Option<u64>,
+    /// Whether it is there now.
+    pub online: bool,
+}
+
+/// A file of a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryLine {
+    /// `share/folder/file`.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was last changed.
+    pub mtime: String,
+    /// Its content id; `None` while it is not hashed.
+    pub content_id: Option<String>,
+}
+
+/// A content or a folder that a search found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HitLine {
+    /// Its content id; `None` for a folder, and for a file that is not hashed yet.
+    pub content_id: Option<String>,
+    /// The name that fits best.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// `file` or `folder`.
+    pub kind: String,
+    /// How many peers have it.
+    pub sources: u32,
+    /// Some of them, and where.
+    pub peers: Vec<HolderLine>,
+}
+
+/// A peer that has a hit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderLine {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// What it calls itself.
+    pub nickname: String,
+    /// Where the file is in its shares.
+    pub path: String,
+}
+
+/// Something about a search as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchNote {
+    /// How many hits there are.
+    pub total: u64,
+    /// Whether there are more than `total`.
+    pub more: bool,
+    /// What was searched for instead.
+    pub corrected: Option<String>,
+    /// Who did not answer, and why.
+    pub unanswered: Vec<String>,
+}
+
+/// A download moves or ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum TransferLine {
+    /// At most four a second.
+    Progress {
+        /// Which content; `None` for a folder.
+        content_id: Option<String>,
+        /// What is fetched, for people.
+        name: String,
+        /// Bytes that are there and verified.
+        bytes: u64,
+        /// Bytes in all.
+        total: u64,
+        /// Bytes per second, over the last seconds.
+        rate: u64,
+        /// Peers that send.
+        sources: u32,
+        /// Files that are finished.
+        files_done: u64,
+        /// Files in all.
+        files: u64,
+    },
+    /// A file is in its place.
+    Done {
+        /// Where.
+        path: String,
+        /// Which content.
+        content_id: String,
+        /// Bytes in the file.
+        bytes: u64,
+        /// Bytes that were fetched for it by this run.
+        fetched: u64,
+        /// Peers that they came from.
+        sources: u32,
+        /// Whether the file had been there before.
+        already_there: bool,
+    },
+    /// A file cannot be had.
+    Failed {
+        /// What.
+        name: String,
+        /// Which content.
+        content_id: Option<String>,
+        /// Why, in a sentence.
+        error: String,
+        /// The exit code that this alone would have.
+        code: u8,
+    },
+}
+
+/// Who answered a dial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialLine {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// Where it was reached.
+    pub address: String,
+    /// What program it says it is.
+    pub agent: String,
+    /// Whether it is a tracker.
+    pub tracker: bool,
+}
+
+/// A share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareLine {
+    /// Its name.
+    pub name: String,
+    /// Its folder on this machine; peers are never told.
+    pub dir: String,
+    /// `listing`, `hashing`, `ready`, or `offline`.
+    pub state: String,
+    /// Files.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Bytes that are hashed.
+    pub hashed_bytes: u64,
+    /// What is not shared, and why: some of it.
+    pub skipped: Vec<String>,
+    /// How much is not shared.
+    pub skipped_count: u64,
+}
+
+/// A download.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownloadLine {
+    /// A number that names it on this node.
+    pub id: u64,
+    /// Which content.
+    pub content_id: String,
+    /// The name that the file will have.
+    pub name: String,
+    /// Where it will be.
+    pub path: String,
+    /// Bytes that are there and verified.
+    pub bytes: u64,
+    /// Bytes in all; `None` while no source has told.
+    pub total: Option<u64>,
+    /// `fetching`, `waiting` for a source, `finishing`, `done`, `failed`.
+    pub state: String,
+    /// Bytes per second.
+    pub rate: u64,
+    /// Who sends.
+    pub sources: Vec<SourceLine>,
+    /// What went wrong last.
+    pub error: Option<String>,
+}
+
+/// A source of a download.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLine {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// Bytes per second.
+    pub rate: u64,
+    /// Verified bytes that came from it.
+    pub bytes: u64,
+}
+
+/// How the node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusLine {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// What it calls itself.
+    pub nickname: String,
+    /// Where it shares and searches.
+    pub namespace: String,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// Its trackers.
+    pub trackers: Vec<TrackerLine>,
+    /// Peers that it is connected to.
+    pub connected_peers: u64,
+    /// Its shares.
+    pub shares: u64,
+    /// Files in them.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Bytes that are hashed.
+    pub hashed_bytes: u64,
+    /// Downloads that are not done.
+    pub downloads: u64,
+    /// Bytes per second that come.
+    pub rate_down: u64,
+    /// Bytes per second that go.
+    pub rate_up: u64,
+    /// Bytes that it has sent to peers since it started.
+    pub bytes_up: u64,
+    /// Verified bytes that it has fetched since it started.
+    pub bytes_down: u64,
+    /// Where downloads go.
+    pub download_dir: String,
+    /// Whether it runs; `false` from a verb that found no running node.
+    pub running: bool,
+}
+
+/// Who the node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdLine {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// Where it listens, each with the PeerId: what another node dials.
+    pub addresses: Vec<String>,
+}
+
+/// What happens to a node in the foreground.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// It can be reached at an address.
+    Listening {
+        /// With the PeerId.
+        address: String,
+    },
+    /// A tracker has it registered.
+    Registered {
+        /// Which tracker.
+        tracker: String,
+        /// Where.
+        namespace: String,
+    },
+    /// A tracker has it registered no longer, or refuses it.
+    TrackerLost {
+        /// Which tracker.
+        tracker: String,
+        /// Why, in a sentence with the next step.
+        error: String,
+    },
+    /// Every share is listed: names can be searched.
+    Listed {
+        /// Files.
+        files: u64,
+        /// Bytes in them.
+        bytes: u64,
+    },
+    /// Every share is hashed: all files can be downloaded.
+    Indexed {
+        /// Files.
+        files: u64,
+        /// Bytes in them.
+        bytes: u64,
+    },
+    /// A peer sent bytes that do not verify; it is not asked again.
+    PeerBanned {
+        /// Which.
+        peer_id: String,
+        /// What it did.
+        error: String,
+    },
+    /// Something that the user should know and the node goes on with.
+    Warning {
+        /// A sentence with the next step.
+        message: String,
+    },
+}

@@ -1,0 +1,325 @@
+//! Asking trackers and dialled peers, and joining their answers.
+//!
+//! Nothing that is told here is believed further than it must be: names are hints, sizes and sources are proven by the
+//! transfer, and a party that pages without end is cut off.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use libp2p::{Multiaddr, PeerId};
+use potluck_common::content_id::ContentId;
+use potluck_common::namespace::Namespace;
+use potluck_common::peer::PeerKey;
+use potluck_common::share_path::SharePath;
+use potluck_common::transport::{key_of, peer_of};
+use potluck_common::wire::index::{Answer, Cursor, Entry, Hit, List, MAX_PAGE, PeerInfo, Peers, Request, Search, SearchPage, Sources};
+use potluck_common::wire::{Bounded, Refusal, Text, index::MAX_SOURCE_IDS};
+
+use crate::contacts::Contacts;
+use crate::error::{CommandError, Failure};
+use crate::net::{AskError, NetHandle};
+
+/// Most pages that are read of one listing: two million entries. A peer that goes on is cut off.
+const MAX_PAGES: usize = 2000;
+/// How long a search waits for one party: one that is slow or gone must not hold up the others.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Asks whoever should know.
+#[derive(Clone)]
+pub(crate) struct Asking {
+    pub(crate) net: NetHandle,
+    pub(crate) contacts: Arc<Contacts>,
+    pub(crate) namespace: Namespace,
+}
+
+/// Why one party did not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error("{0}")]
+    Ask(#[from] AskError),
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("it took too long")]
+    TooSlow,
+    #[error("it answered something else")]
+    Nonsense,
+}
+
+/// The answers of all parties to a search, joined.
+#[derive(Debug, Default)]
+pub(crate) struct Joined {
+    pub(crate) hits: Vec<Hit>,
+    pub(crate) total: u64,
+    pub(crate) more: bool,
+    pub(crate) corrected: Option<String>,
+    pub(crate) unanswered: Vec<String>,
+    /// How many parties answered.
+    pub(crate) answered: usize,
+}
+
+/// Where a content can be had.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) size: Option<u64>,
+    pub(crate) peers: Vec<PeerId>,
+}
+
+impl Asking {
+    async fn ask(&self, party: PeerId, request: Request) -> Result<Answer, Unanswered> {
+        match self.net.ask_index(party, request).await? {
+            Answer::Refused { why } => Err(Unanswered::Refused(why)),
+            answer => Ok(answer),
+        }
+    }
+
+    fn parties(&self) -> Vec<PeerId> {
+        let mut parties = self.contacts.trackers();
+        parties.extend(self.contacts.direct_peers());
+        parties
+    }
+
+    /// Searches at every tracker and every dialled peer at once; best hits first, one hit a content.
+    pub(crate) async fn search(&self, text: &str, limit: u32) -> Joined {
+        let asks = self.parties().into_iter().map(|party| async move {
+            let answer = tokio::time::timeout(SEARCH_PATIENCE, self.search_one(party, text, limit)).await;
+            (party, answer.unwrap_or(Err(Unanswered::TooSlow)))
+        });
+        let mut joined = Joined::default();
+        let mut places: HashMap<ContentId, usize> = HashMap::new();
+        for (party, answer) in join_all(asks).await {
+            match answer {
+                Ok(page) => joined.add(page, &mut places),
+                Err(why) => joined.unanswered.push(format!("{party}: {why}")),
+            }
+        }
+        joined.hits.truncate(limit as usize);
+        joined
+    }
+
+    async fn search_one(&self, party: PeerId, text: &str, limit: u32) -> Result<SearchPage, Unanswered> {
+        let mut all = SearchPage::default();
+        let mut hits = Vec::new();
+        let mut after = None;
+        while hits.len() < limit as usize {
+            let wanted = (limit as usize - hits.len()).min(MAX_PAGE) as u32;
+            let request = Search { namespace: self.namespace.clone(), text: Text::truncated(text), after, limit: wanted };
+            let Answer::Search(mut page) = self.ask(party, Request::Search(request)).await? else { return Err(Unanswered::Nonsense) };
+            let got = page.hits.len();
+            hits.extend(std::mem::take(&mut page.hits));
+            after = page.next.take().filter(|_| got > 0);
+            all = page;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(SearchPage { hits: Bounded::truncated(hits), ..all })
+    }
+
+    /// All peers that the trackers know and those that were dialled, without this node.
+    ///
+    /// # Errors
+    /// When nobody could be asked.
+    pub(crate) async fn peers(&self) -> Result<Vec<PeerInfo>, CommandError> {
+        let mut all: HashMap<PeerKey, PeerInfo> = HashMap::new();
+        let answers = join_all(self.parties().into_iter().map(|party| self.peers_one(party))).await;
+        if !answers.is_empty() && answers.iter().all(Result::is_err) {
+            return Err(CommandError::new(Failure::Unreachable, "no tracker answered; `potluck status` shows what they say"));
+        }
+        for peer in answers.into_iter().flatten().flatten() {
+            if let Some(id) = peer_of(&peer.peer) {
+                self.contacts.learn(id, &addresses(&peer.addresses));
+                self.contacts.name(id, &peer.nickname);
+            }
+            all.entry(peer.peer).or_insert(peer);
+        }
+        let mut all: Vec<PeerInfo> = all.into_values().collect();
+        all.sort_by(|a, b| (&a.nickname, a.peer).cmp(&(&b.nickname, b.peer)));
+        Ok(all)
+    }
+
+    async fn peers_one(&self, party: PeerId) -> Result<Vec<PeerInfo>, Unanswered> {
+        let mut peers = Vec::new();
+        let mut after = None;
+        for _ in 0..MAX_PAGES {
+            let request = Peers { namespace: self.namespace.clone(), peer: None, after, limit: MAX_PAGE as u32 };
+            let Answer::Peers(page) = self.ask(party, Request::Peers(request)).await? else { return Err(Unanswered::Nonsense) };
+            let got = page.peers.len();
+            peers.extend(page.peers);
+            after = page.next.filter(|_| got > 0);
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(peers)
+    }
+
+    /// The peer that a user means by a PeerId, its last letters, or a nickname.
+    ///
+    /// # Errors
+    /// When nobody or more than one has that name, or nobody could be asked.
+    pub(crate) async fn resolve_peer(&self, name: &str) -> Result<PeerKey, CommandError> {
+        if let Ok(peer) = name.parse() {
+            return Ok(peer);
+        }
+        let peers = self.peers().await?;
+        let by_nickname: Vec<&PeerInfo> = peers.iter().filter(|peer| &*peer.nickname == name).collect();
+        let by_letters: Vec<&PeerInfo> = peers.iter().filter(|peer| name.len() >= 4 && peer.peer.to_string().ends_with(name)).collect();
+        match (by_nickname.as_slice(), by_letters.as_slice()) {
+            ([peer], _) | ([], [peer]) => Ok(peer.peer),
+            ([], []) => Err(CommandError::new(Failure::NotFound, format!("no peer is called {name}; `potluck query` lists them"))),
+            (several, others) => {
+                let ids: Vec<String> = several.iter().chain(others).map(|peer| peer.peer.to_string()).collect();
+                Err(CommandError::new(Failure::Usage, format!("{} peers are called {name}; use a PeerId: {}", ids.len(), ids.join(", "))))
+            }
+        }
+    }
+
+    /// Reads a peer's files at or below a path, page by page: from the peer itself if it is connected, else from a
+    /// tracker. `on_page` is given each page.
+    ///
+    /// # Errors
+    /// When nobody who knows the peer answers.
+    pub(crate) async fn list(
+        &self,
+        peer: PeerKey,
+        under: Option<&SharePath>,
+        mut on_page: impl FnMut(Vec<Entry>),
+    ) -> Result<(), CommandError> {
+        let mut parties: Vec<PeerId> =
+            peer_of(&peer).into_iter().filter(|id| self.contacts.get(id).is_some_and(|contact| contact.connected.is_some())).collect();
+        parties.extend(self.contacts.trackers());
+        let mut last = None;
+        for party in parties {
+            match self.list_at(party, peer, under, &mut on_page).await {
+                Ok(0) => {}
+                Ok(_) => return Ok(()),
+                Err(why) => last = Some(why),
+            }
+        }
+        match last {
+            None | Some(Unanswered::Refused(Refusal::NotFound)) => Ok(()),
+            Some(why) => Err(CommandError::new(Failure::Unreachable, format!("the files of {peer} cannot be listed: {why}"))),
+        }
+    }
+
+    /// Reads a listing at one party; tells how many entries there were.
+    async fn list_at(
+        &self,
+        party: PeerId,
+        peer: PeerKey,
+        under: Option<&SharePath>,
+        on_page: &mut impl FnMut(Vec<Entry>),
+    ) -> Result<u64, Unanswered> {
+        let mut after: Option<Cursor> = None;
+        let mut count = 0;
+        for _ in 0..MAX_PAGES {
+            let request =
+                List { namespace: self.namespace.clone(), peer, under: under.cloned(), after: after.clone(), limit: MAX_PAGE as u32 };
+            let Answer::List(page) = self.ask(party, Request::List(request)).await? else { return Err(Unanswered::Nonsense) };
+            let got = page.entries.len();
+            count += got as u64;
+            on_page(page.entries.into_vec());
+            if page.next.is_none() || got == 0 || page.next == after {
+                break;
+            }
+            after = page.next;
+        }
+        Ok(count)
+    }
+
+    /// Who has these contents, as the trackers and the dialled peers say. Remembers the addresses.
+    pub(crate) async fn sources(&self, ids: &[ContentId]) -> HashMap<ContentId, Found> {
+        let mut all: HashMap<ContentId, Found> = HashMap::new();
+        let me = self.net.me();
+        for ids in ids.chunks(MAX_SOURCE_IDS) {
+            let request = Sources { namespace: self.namespace.clone(), content_ids: Bounded::truncated(ids.iter().copied()) };
+            let asks = self.parties().into_iter().map(|party| {
+                let request = Request::Sources(request.clone());
+                async move { tokio::time::timeout(SEARCH_PATIENCE, self.ask(party, request)).await }
+            });
+            for answer in join_all(asks).await {
+                let Ok(Ok(Answer::Sources(found))) = answer else { continue };
+                let peers: Vec<Option<PeerId>> = found.peers.iter().map(|source| self.learn_source(source)).collect();
+                for content in found.found {
+                    let known = all.entry(content.content_id).or_default();
+                    known.size = known.size.or(Some(content.size));
+                    for peer in content.peers.iter().filter_map(|place| peers.get(usize::from(*place)).copied().flatten()) {
+                        if peer != me && !known.peers.contains(&peer) {
+                            known.peers.push(peer);
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn learn_source(&self, source: &potluck_common::wire::index::SourcePeer) -> Option<PeerId> {
+        let peer = peer_of(&source.peer)?;
+        self.contacts.learn(peer, &addresses(&source.addresses));
+        self.contacts.name(peer, &source.nickname);
+        Some(peer)
+    }
+
+    /// Connects to a peer at the addresses that are known of it.
+    ///
+    /// # Errors
+    /// When nobody answers there, or somebody else.
+    pub(crate) async fn connect(&self, peer: PeerId) -> Result<(), crate::net::DialError> {
+        let addresses = self.contacts.get(&peer).map(|contact| contact.addresses).unwrap_or_default();
+        self.net.connect(Some(peer), addresses).await.map(drop)
+    }
+}
+
+impl Joined {
+    fn add(&mut self, page: SearchPage, places: &mut HashMap<ContentId, usize>) {
+        self.answered += 1;
+        self.total = self.total.max(page.total);
+        self.more |= page.more;
+        if let Some(corrected) = page.corrected {
+            self.corrected.get_or_insert(corrected.as_str().to_owned());
+        }
+        for hit in page.hits {
+            let place = hit.content_id.and_then(|id| places.get(&id).copied());
+            match place.and_then(|place| self.hits.get_mut(place)) {
+                Some(known) => known.merge(hit),
+                None => {
+                    if let Some(id) = hit.content_id {
+                        places.insert(id, self.hits.len());
+                    }
+                    self.hits.push(hit);
+                }
+            }
+        }
+        self.total = self.total.max(self.hits.len() as u64);
+    }
+}
+
+/// Joins what two parties say of one content.
+trait Merge {
+    fn merge(&mut self, other: Self);
+}
+
+impl Merge for Hit {
+    fn merge(&mut self, other: Self) {
+        let mut holders = std::mem::take(&mut self.holders).into_vec();
+        let known = holders.len();
+        let new: Vec<_> = other.holders.into_iter().filter(|holder| !holders.iter().any(|one| one.peer == holder.peer)).collect();
+        holders.extend(new);
+        let union = self.sources + (holders.len() - known) as u32;
+        self.sources = union.max(other.sources);
+        self.holders = Bounded::truncated(holders);
+    }
+}
+
+/// The multiaddrs among texts that a remote sent.
+pub(crate) fn addresses(texts: &[potluck_common::wire::index::Address]) -> Vec<Multiaddr> {
+    texts.iter().filter_map(|text| text.as_str().parse().ok()).collect()
+}
+
+/// Whether a peer is the node itself.
+pub(crate) fn is_me(net: &NetHandle, peer: &PeerKey) -> bool {
+    key_of(&net.me()).as_ref() == Some(peer)
+}

@@ -1,0 +1,74 @@
+//! The composed behaviour of a node.
+
+use std::time::Duration;
+
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::identity::Keypair;
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{identify, mdns, ping, rendezvous};
+use potluck_common::buffer::BufferPool;
+use potluck_common::transport::{IndexBehaviour, PieceBehaviour, index_behaviour, piece_behaviour};
+use potluck_common::wire::IDENTIFY_PROTOCOL;
+
+/// What a node says it is.
+pub(crate) const AGENT: &str = concat!("potluck/", env!("CARGO_PKG_VERSION"));
+/// How often a connection is asked whether it is alive, and how long it may take to answer: together less than the ten
+/// seconds after which a dead peer is gone.
+const PING_INTERVAL: Duration = Duration::from_secs(4);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the LAN is asked for peers: a tracker that starts later is found within this time.
+const MDNS_QUERY_INTERVAL: Duration = Duration::from_secs(20);
+
+/// What a node speaks. Limits come first: a connection that they refuse costs nothing behind them.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    /// How many connections there may be.
+    limits: connection_limits::Behaviour,
+    /// What the peers are, and tells them what we are.
+    pub(crate) identify: identify::Behaviour,
+    /// Finds connections that died without a word.
+    ping: ping::Behaviour,
+    /// Peers and trackers on the LAN, unless the user does not want it.
+    mdns: Toggle<mdns::tokio::Behaviour>,
+    /// Registration at trackers, as libp2p defines it.
+    pub(crate) rendezvous: rendezvous::client::Behaviour,
+    /// Search and browse, both ways; publishing to trackers.
+    pub(crate) index: IndexBehaviour,
+    /// Bytes of files, both ways.
+    pub(crate) piece: PieceBehaviour,
+}
+
+impl Behaviour {
+    pub(crate) fn new(key: &Keypair, mdns: bool, buffers: BufferPool) -> Self {
+        Self {
+            limits: connection_limits::Behaviour::new(limits()),
+            identify: identify::Behaviour::new(
+                identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public()).with_agent_version(AGENT.to_owned()),
+            ),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
+            mdns: mdns.then(|| mdns_behaviour(key)).flatten().into(),
+            rendezvous: rendezvous::client::Behaviour::new(key.clone()),
+            index: index_behaviour(),
+            piece: piece_behaviour(buffers),
+        }
+    }
+}
+
+/// Starting values of the security design: enough for hundreds of peers, too few to exhaust file handles.
+fn limits() -> ConnectionLimits {
+    ConnectionLimits::default()
+        .with_max_pending_incoming(Some(32))
+        .with_max_pending_outgoing(Some(32))
+        .with_max_established_incoming(Some(256))
+        .with_max_established_outgoing(Some(256))
+        .with_max_established_per_peer(Some(8))
+}
+
+/// `None` where the system refuses multicast: a node works without.
+fn mdns_behaviour(key: &Keypair) -> Option<mdns::tokio::Behaviour> {
+    let config = mdns::Config { query_interval: MDNS_QUERY_INTERVAL, ..mdns::Config::default() };
+    mdns::tokio::Behaviour::new(config, key.public().to_peer_id())
+        .inspect_err(|error| tracing::info!(%error, "peers on the LAN cannot be found"))
+        .ok()
+}

@@ -1,0 +1,285 @@
+//! The task that owns the swarm: routes events and commands, decides nothing.
+
+use std::collections::HashMap;
+
+use futures::StreamExt;
+use libp2p::request_response::{self as rr, OutboundFailure, OutboundRequestId};
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{self, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping, rendezvous};
+use potluck_common::codec::{PieceAnswer, PieceCall};
+use potluck_common::wire::piece::Header;
+use potluck_common::wire::{RENDEZVOUS_PROTOCOL, Refusal, index};
+use tokio::sync::{mpsc, oneshot};
+
+use super::behaviour::{Behaviour, BehaviourEvent};
+use super::handle::{AskError, Command, DialError, Identity, Inbound, IndexReply, NetEvent, PieceReply};
+use super::pending::{Asks, Dials};
+
+/// Most addresses and the longest agent text taken from identify, which a peer fills as it likes.
+const MAX_IDENTIFY_ADDRESSES: usize = 16;
+const MAX_AGENT_BYTES: usize = 128;
+
+/// The swarm, and who waits for it.
+pub(super) struct EventLoop {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// Few and must not be lost. Who receives them never waits for the network, so waiting for it here ends.
+    pub(super) events: mpsc::Sender<NetEvent>,
+    /// Many and may be refused.
+    pub(super) inbound: mpsc::Sender<Inbound>,
+    pub(super) waiting: Waiting,
+}
+
+#[derive(Default)]
+pub(super) struct Waiting {
+    index: Asks<OutboundRequestId, index::Answer>,
+    piece: Asks<OutboundRequestId, PieceAnswer>,
+    dials: Dials,
+}
+
+impl EventLoop {
+    /// Runs until every handle is dropped.
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_event(event).await,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::AskIndex { peer, request, reply } => self.ask_index(peer, *request, reply),
+            Command::AskPiece { peer, request, meter, reply } => {
+                self.ask_piece(peer, PieceCall { request: Ok(request), meter }, reply);
+            }
+            Command::AnswerIndex(reply, answer) => {
+                let _ = self.swarm.behaviour_mut().index.send_response(reply.0, *answer);
+            }
+            Command::AnswerPiece(reply, answer) => {
+                let _ = self.swarm.behaviour_mut().piece.send_response(reply.0, answer);
+            }
+            Command::Connect { peer, addresses, reply } => self.connect(peer, addresses, reply),
+            Command::Disconnect(peer) => {
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
+            Command::Register { tracker, namespace, ttl_seconds } => self.register(tracker, namespace.as_str(), ttl_seconds),
+            Command::Unregister { tracker, namespace } => {
+                if let Ok(namespace) = rendezvous::Namespace::new(namespace.as_str().to_owned()) {
+                    self.swarm.behaviour_mut().rendezvous.unregister(namespace, tracker);
+                }
+            }
+            Command::Addresses(reply) => {
+                let _ = reply.send(self.swarm.listeners().cloned().collect());
+            }
+            Command::Connections(reply) => {
+                let _ = reply.send(self.swarm.connected_peers().copied().collect());
+            }
+        }
+    }
+
+    fn ask_index(&mut self, peer: PeerId, request: index::Request, reply: oneshot::Sender<Result<index::Answer, AskError>>) {
+        if !self.swarm.is_connected(&peer) {
+            let _ = reply.send(Err(AskError::NotConnected));
+            return;
+        }
+        let id = self.swarm.behaviour_mut().index.send_request(&peer, Ok(request));
+        self.waiting.index.wait(id, reply);
+    }
+
+    fn ask_piece(&mut self, peer: PeerId, call: PieceCall, reply: oneshot::Sender<Result<PieceAnswer, AskError>>) {
+        if !self.swarm.is_connected(&peer) {
+            let _ = reply.send(Err(AskError::NotConnected));
+            return;
+        }
+        let id = self.swarm.behaviour_mut().piece.send_request(&peer, call);
+        self.waiting.piece.wait(id, reply);
+    }
+
+    fn connect(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<PeerId, DialError>>) {
+        let reply = match peer {
+            Some(peer) if self.swarm.is_connected(&peer) => {
+                let _ = reply.send(Ok(peer));
+                return;
+            }
+            Some(peer) => match self.waiting.dials.join(peer, reply) {
+                Some(reply) => reply,
+                None => return,
+            },
+            None => reply,
+        };
+        // A port of its own for each connection: one that was used a moment ago may still be closing.
+        let options = match (peer, addresses.first()) {
+            (Some(peer), _) => DialOpts::peer_id(peer)
+                .condition(PeerCondition::Always)
+                .addresses(addresses)
+                .extend_addresses_through_behaviour()
+                .allocate_new_port()
+                .build(),
+            (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build(),
+            (None, None) => {
+                let _ = reply.send(Err(DialError::NoAnswer("no address is known".into())));
+                return;
+            }
+        };
+        let id = options.connection_id();
+        self.waiting.dials.begin(id, peer, reply);
+        if let Err(error) = self.swarm.dial(options) {
+            self.waiting.dials.settle(id, &Err(dial_error(&error)));
+        }
+    }
+
+    fn register(&mut self, tracker: PeerId, namespace: &str, ttl_seconds: u64) {
+        let Ok(namespace) = rendezvous::Namespace::new(namespace.to_owned()) else { return };
+        if let Err(error) = self.swarm.behaviour_mut().rendezvous.register(namespace, tracker, Some(ttl_seconds)) {
+            tracing::debug!(%tracker, %error, "no peer record was sent");
+        }
+    }
+
+    async fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event).await,
+            SwarmEvent::NewListenAddr { address, .. } => {
+                // rendezvous registers only addresses that are known to be external, and on a LAN nobody confirms one
+                self.swarm.add_external_address(address.clone());
+                self.tell(NetEvent::Listening(address)).await;
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.swarm.remove_external_address(&address);
+                self.tell(NetEvent::NotListening(address)).await;
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, endpoint, .. } => {
+                self.waiting.dials.settle(connection_id, &Ok(peer_id));
+                if num_established.get() == 1 {
+                    self.tell(NetEvent::Connected(peer_id, endpoint.get_remote_address().clone())).await;
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.tell(NetEvent::Disconnected(peer_id)).await,
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.waiting.dials.settle(connection_id, &Err(dial_error(&error)));
+            }
+            _ => {}
+        }
+    }
+
+    async fn on_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Index(event) => self.on_index(event),
+            BehaviourEvent::Piece(event) => self.on_piece(event),
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.on_identified(peer_id, info).await,
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(error), .. }) if !matches!(error, ping::Failure::Unsupported) => {
+                self.swarm.close_connection(connection);
+            }
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
+                for (peer, address) in found {
+                    self.tell(NetEvent::Found(peer, address)).await;
+                }
+            }
+            BehaviourEvent::Rendezvous(rendezvous::client::Event::Registered { rendezvous_node, .. }) => {
+                self.tell(NetEvent::Registered(rendezvous_node)).await;
+            }
+            BehaviourEvent::Rendezvous(rendezvous::client::Event::RegisterFailed { rendezvous_node, error, .. }) => {
+                self.tell(NetEvent::RegisterFailed(rendezvous_node, format!("{error:?}"))).await;
+            }
+            _ => {}
+        }
+    }
+
+    fn on_index(&mut self, event: rr::Event<Result<index::Request, potluck_common::codec::Malformed>, index::Answer>) {
+        match event {
+            rr::Event::Message { peer, message: rr::Message::Request { request, channel, .. }, .. } => {
+                let inbound = Inbound::Index { peer, request, reply: IndexReply(channel) };
+                if let Err(Inbound::Index { reply, .. }) = self.hand_in(inbound) {
+                    let busy = index::Answer::Refused { why: Refusal::Busy };
+                    let _ = self.swarm.behaviour_mut().index.send_response(reply.0, busy);
+                }
+            }
+            rr::Event::Message { message: rr::Message::Response { request_id, response }, .. } => {
+                self.waiting.index.settle(&request_id, Ok(response));
+            }
+            rr::Event::OutboundFailure { request_id, error, .. } => self.waiting.index.settle(&request_id, Err(ask_error(error))),
+            rr::Event::InboundFailure { .. } | rr::Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn on_piece(&mut self, event: rr::Event<PieceCall, PieceAnswer>) {
+        match event {
+            rr::Event::Message { peer, message: rr::Message::Request { request, channel, .. }, .. } => {
+                let inbound = Inbound::Piece { peer, request: request.request, reply: PieceReply(channel) };
+                if let Err(Inbound::Piece { reply, .. }) = self.hand_in(inbound) {
+                    let busy = Header::Refused { why: Refusal::Busy, queue: None };
+                    let _ = self.swarm.behaviour_mut().piece.send_response(reply.0, busy.into());
+                }
+            }
+            rr::Event::Message { message: rr::Message::Response { request_id, response }, .. } => {
+                self.waiting.piece.settle(&request_id, Ok(response));
+            }
+            rr::Event::OutboundFailure { request_id, error, .. } => self.waiting.piece.settle(&request_id, Err(ask_error(error))),
+            rr::Event::InboundFailure { .. } | rr::Event::ResponseSent { .. } => {}
+        }
+    }
+
+    /// Gives a request to those who serve, unless they have too many already.
+    fn hand_in(&self, inbound: Inbound) -> Result<(), Inbound> {
+        self.inbound.try_send(inbound).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(inbound) | mpsc::error::TrySendError::Closed(inbound) => inbound,
+        })
+    }
+
+    async fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+        let mut agent = info.agent_version;
+        agent.truncate((0..=MAX_AGENT_BYTES).rev().find(|at| agent.is_char_boundary(*at)).unwrap_or(0));
+        let identity = Identity {
+            agent,
+            is_tracker: info.protocols.iter().any(|protocol| protocol.as_ref() == RENDEZVOUS_PROTOCOL),
+            addresses: info.listen_addrs.into_iter().take(MAX_IDENTIFY_ADDRESSES).collect(),
+        };
+        self.tell(NetEvent::Identified(peer, Box::new(identity))).await;
+    }
+
+    async fn tell(&mut self, event: NetEvent) {
+        let _ = self.events.send(event).await;
+    }
+}
+
+fn ask_error(error: OutboundFailure) -> AskError {
+    match error {
+        OutboundFailure::UnsupportedProtocols => AskError::Unsupported,
+        OutboundFailure::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => AskError::Broken(error.to_string()),
+        OutboundFailure::DialFailure | OutboundFailure::Timeout | OutboundFailure::ConnectionClosed | OutboundFailure::Io(_) => {
+            AskError::Lost
+        }
+    }
+}
+
+/// Says in a few words why nobody could be reached, without the stack of causes that libp2p prints.
+fn dial_error(error: &swarm::DialError) -> DialError {
+    match error {
+        swarm::DialError::WrongPeerId { obtained, .. } => DialError::WrongPeer { obtained: *obtained },
+        swarm::DialError::LocalPeerId { .. } => DialError::Myself,
+        swarm::DialError::NoAddresses => DialError::NoAnswer("no address is known".into()),
+        swarm::DialError::Transport(errors) => {
+            let mut causes: HashMap<String, ()> = HashMap::new();
+            for (_, error) in errors {
+                causes.insert(root_cause(error), ());
+            }
+            let mut causes: Vec<String> = causes.into_keys().collect();
+            causes.sort();
+            DialError::NoAnswer(causes.join("; "))
+        }
+        other => DialError::NoAnswer(other.to_string()),
+    }
+}
+
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

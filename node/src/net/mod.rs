@@ -1,0 +1,100 @@
+//! The network shell: the only part of the node that names libp2p's swarm.
+//!
+//! [`spawn`] starts the task that owns the swarm. Everybody else holds a [`NetHandle`], and learns what happens from
+//! [`NetEvent`]s and what peers ask from [`Inbound`].
+
+mod behaviour;
+mod event_loop;
+mod handle;
+mod pending;
+
+pub use handle::{AskError, DialError, Identity, Inbound, IndexReply, NetEvent, NetHandle, PieceReply};
+
+use libp2p::identity::Keypair;
+use libp2p::{Multiaddr, Swarm, multiaddr::Protocol};
+use potluck_common::buffer::BufferPool;
+use potluck_common::transport::build_swarm;
+use tokio::sync::mpsc;
+
+use crate::config::{Listen, NODE_PORT};
+use behaviour::Behaviour;
+use event_loop::EventLoop;
+
+/// Events that may wait for their reader.
+const EVENT_QUEUE: usize = 256;
+/// Requests of peers that may wait to be served; those beyond are told that we are busy.
+const INBOUND_QUEUE: usize = 512;
+
+/// The network cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// The system refuses.
+    #[error("{0}")]
+    Transport(#[from] potluck_common::transport::TransportError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {why}; choose another with --listen, for instance /ip4/0.0.0.0/tcp/0 for any free port")]
+    Listen {
+        /// Which.
+        address: Multiaddr,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A running network.
+pub struct Net {
+    /// What can be asked of it. It stops when all clones of the handle are dropped.
+    pub handle: NetHandle,
+    /// What happens. Whoever reads this must never wait for the network.
+    pub events: mpsc::Receiver<NetEvent>,
+    /// What peers ask.
+    pub inbound: mpsc::Receiver<Inbound>,
+}
+
+/// Starts the network: builds the swarm, listens, and runs it in a task of its own.
+///
+/// # Errors
+/// When the system refuses sockets, or an address that was named cannot be listened on.
+pub fn spawn(key: Keypair, listen: &Listen, mdns: bool, buffers: BufferPool) -> Result<Net, NetError> {
+    let mut swarm = build_swarm(key, |key| Behaviour::new(key, mdns, buffers))?;
+    start_listening(&mut swarm, listen)?;
+    let (commands, command_queue) = mpsc::channel(handle::COMMAND_QUEUE);
+    let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
+    let (inbound, inbound_queue) = mpsc::channel(INBOUND_QUEUE);
+    let handle = NetHandle::new(commands, *swarm.local_peer_id());
+    let event_loop = EventLoop { swarm, commands: command_queue, events, inbound, waiting: event_loop::Waiting::default() };
+    tokio::spawn(event_loop.run());
+    Ok(Net { handle, events: event_queue, inbound: inbound_queue })
+}
+
+fn start_listening(swarm: &mut Swarm<Behaviour>, listen: &Listen) -> Result<(), NetError> {
+    match listen {
+        Listen::Nowhere => Ok(()),
+        Listen::At(addresses) => addresses.iter().try_for_each(|address| listen_on(swarm, address)),
+        Listen::Default => {
+            let port = if listen_everywhere(swarm, NODE_PORT).is_ok() { return Ok(()) } else { 0 };
+            listen_everywhere(swarm, port)
+        }
+    }
+}
+
+/// Listens on all interfaces at a port, TCP and QUIC. IPv6 where the system has it.
+fn listen_everywhere(swarm: &mut Swarm<Behaviour>, port: u16) -> Result<(), NetError> {
+    listen_on(swarm, &Multiaddr::from(std::net::Ipv4Addr::UNSPECIFIED).with(Protocol::Tcp(port)))?;
+    let optional = [
+        Multiaddr::from(std::net::Ipv4Addr::UNSPECIFIED).with(Protocol::Udp(port)).with(Protocol::QuicV1),
+        Multiaddr::from(std::net::Ipv6Addr::UNSPECIFIED).with(Protocol::Tcp(port)),
+        Multiaddr::from(std::net::Ipv6Addr::UNSPECIFIED).with(Protocol::Udp(port)).with(Protocol::QuicV1),
+    ];
+    for address in optional {
+        if let Err(error) = listen_on(swarm, &address) {
+            tracing::debug!(%error, "not listening there");
+        }
+    }
+    Ok(())
+}
+
+fn listen_on(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<(), NetError> {
+    let failed = |error: &dyn std::fmt::Display| NetError::Listen { address: address.clone(), why: error.to_string() };
+    swarm.listen_on(address.clone()).map(drop).map_err(|error| failed(&error))
+}

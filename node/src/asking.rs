@@ -16,6 +16,7 @@ use potluck_common::share_path::SharePath;
 use potluck_common::transport::{key_of, peer_of};
 use potluck_common::wire::index::{Answer, Cursor, Entry, Hit, List, MAX_PAGE, PeerInfo, Peers, Request, Search, SearchPage, Sources};
 use potluck_common::wire::{Bounded, Refusal, Text, index::MAX_SOURCE_IDS};
+use tokio::sync::mpsc;
 
 use crate::contacts::Contacts;
 use crate::error::{CommandError, Failure};
@@ -177,7 +178,7 @@ impl Asking {
     }
 
     /// Reads a peer's files at or below a path, page by page: from the peer itself if it is connected, else from a
-    /// tracker. `on_page` is given each page.
+    /// tracker. `pages` is given each page, and the reading waits for whoever takes them.
     ///
     /// # Errors
     /// When nobody who knows the peer answers.
@@ -185,48 +186,52 @@ impl Asking {
         &self,
         peer: PeerKey,
         under: Option<&SharePath>,
-        mut on_page: impl FnMut(Vec<Entry>),
+        pages: mpsc::Sender<Vec<Entry>>,
     ) -> Result<(), CommandError> {
         let mut parties: Vec<PeerId> =
             peer_of(&peer).into_iter().filter(|id| self.contacts.get(id).is_some_and(|contact| contact.connected.is_some())).collect();
         parties.extend(self.contacts.trackers());
         let mut last = None;
         for party in parties {
-            match self.list_at(party, peer, under, &mut on_page).await {
-                Ok(0) => {}
-                Ok(_) => return Ok(()),
+            let mut told = 0;
+            match self.list_at(party, peer, under, &pages, &mut told).await {
+                Ok(()) if told > 0 => return Ok(()),
+                Ok(()) => {}
                 Err(why) => last = Some(why),
+            }
+            if told > 0 {
+                break; // another party would tell the same entries again
             }
         }
         match last {
             None | Some(Unanswered::Refused(Refusal::NotFound)) => Ok(()),
-            Some(why) => Err(CommandError::new(Failure::Unreachable, format!("the files of {peer} cannot be listed: {why}"))),
+            Some(why) => Err(CommandError::new(Failure::Unreachable, format!("the files of {peer} cannot be listed: {why}; try again"))),
         }
     }
 
-    /// Reads a listing at one party; tells how many entries there were.
+    /// Reads a listing at one party; counts the entries in `told`.
     async fn list_at(
         &self,
         party: PeerId,
         peer: PeerKey,
         under: Option<&SharePath>,
-        on_page: &mut impl FnMut(Vec<Entry>),
-    ) -> Result<u64, Unanswered> {
+        pages: &mpsc::Sender<Vec<Entry>>,
+        told: &mut u64,
+    ) -> Result<(), Unanswered> {
         let mut after: Option<Cursor> = None;
-        let mut count = 0;
         for _ in 0..MAX_PAGES {
             let request =
                 List { namespace: self.namespace.clone(), peer, under: under.cloned(), after: after.clone(), limit: MAX_PAGE as u32 };
             let Answer::List(page) = self.ask(party, Request::List(request)).await? else { return Err(Unanswered::Nonsense) };
             let got = page.entries.len();
-            count += got as u64;
-            on_page(page.entries.into_vec());
-            if page.next.is_none() || got == 0 || page.next == after {
+            *told += got as u64;
+            let unread = pages.send(page.entries.into_vec()).await.is_err();
+            if unread || page.next.is_none() || got == 0 || page.next == after {
                 break;
             }
             after = page.next;
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Who has these contents, as the trackers and the dialled peers say. Remembers the addresses.

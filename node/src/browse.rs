@@ -1,0 +1,106 @@
+//! Answers what other nodes ask of our own shares: the index protocol as a node serves it.
+
+use std::sync::Arc;
+
+use libp2p::PeerId;
+use potluck_common::codec::Malformed;
+use potluck_common::namespace::Namespace;
+use potluck_common::peer::PeerKey;
+use potluck_common::search::PeerNo;
+use potluck_common::search::answer::{Card, Directory, answer};
+use potluck_common::wire::index::{Address, Answer, List, Nickname, PeerInfo, PeersPage, Request, Search, Sources};
+use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
+use tokio::sync::{Semaphore, watch};
+
+use crate::net::{IndexReply, NetHandle};
+use crate::shares::{ME, Shares};
+
+/// Searches of other peers that run at a time; those beyond are told that we are busy.
+const MAX_CONCURRENT: usize = 4;
+
+/// Serves the index protocol over the node's own shares.
+#[derive(Clone)]
+pub(crate) struct Browse {
+    shares: Arc<Shares>,
+    net: NetHandle,
+    namespace: Namespace,
+    nickname: Nickname,
+    me: PeerKey,
+    addresses: watch::Receiver<Vec<Address>>,
+    running: Arc<Semaphore>,
+}
+
+/// The only peer in a node's own index.
+struct Myself {
+    me: PeerKey,
+    nickname: Nickname,
+    addresses: Bounded<Address, MAX_ADDRESSES>,
+}
+
+impl Directory for Myself {
+    fn peer_no(&self, peer: &PeerKey) -> Option<PeerNo> {
+        (*peer == self.me).then_some(ME)
+    }
+
+    fn card(&self, peer: PeerNo) -> Option<Card<'_>> {
+        (peer == ME).then_some(Card { peer: self.me, nickname: &self.nickname, addresses: &self.addresses })
+    }
+}
+
+impl Browse {
+    pub(crate) fn new(
+        shares: Arc<Shares>,
+        net: NetHandle,
+        namespace: Namespace,
+        nickname: &str,
+        me: PeerKey,
+        addresses: watch::Receiver<Vec<Address>>,
+    ) -> Self {
+        let running = Arc::new(Semaphore::new(MAX_CONCURRENT));
+        Self { shares, net, namespace, nickname: Nickname::truncated(nickname), me, addresses, running }
+    }
+
+    /// Answers a request in a task of its own. Never waits.
+    pub(crate) fn handle(&self, peer: PeerId, request: Result<Request, Malformed>, reply: IndexReply) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let answer = match request {
+                Ok(request) => this.answer(request).await,
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "event=malformed_request");
+                    Answer::Refused { why: Refusal::Unsupported }
+                }
+            };
+            this.net.answer_index(reply, answer).await;
+        });
+    }
+
+    async fn answer(self: &Browse, request: Request) -> Answer {
+        let refused = |why| Answer::Refused { why };
+        let namespace = match &request {
+            Request::List(List { namespace, .. }) | Request::Search(Search { namespace, .. }) | Request::Sources(Sources { namespace, .. }) => namespace,
+            Request::Peers(ask) => &ask.namespace,
+            Request::Publish(_) | Request::Withdraw(_) => return refused(Refusal::Unsupported),
+        };
+        if *namespace != self.namespace {
+            return refused(Refusal::NotFound);
+        }
+        let Ok(_running) = self.running.try_acquire() else { return refused(Refusal::Busy) };
+        let this = self.clone();
+        let answered = tokio::task::spawn_blocking(move || this.look_up(&request)).await;
+        answered.unwrap_or(Answer::Refused { why: Refusal::Unavailable })
+    }
+
+    /// Reads the tables; may take milliseconds.
+    fn look_up(&self, request: &Request) -> Answer {
+        let addresses = Bounded::truncated(self.addresses.borrow().iter().cloned());
+        if let Request::Peers(_) = request {
+            let (files, bytes, _) = self.shares.totals();
+            let myself = PeerInfo { peer: self.me, nickname: self.nickname.clone(), addresses, files, bytes };
+            return Answer::Peers(PeersPage { peers: Bounded::truncated([myself]), next: None });
+        }
+        let myself = Myself { me: self.me, nickname: self.nickname.clone(), addresses };
+        let table = self.shares.lock();
+        answer(&table.index, &myself, request).unwrap_or(Answer::Refused { why: Refusal::Unsupported })
+    }
+}

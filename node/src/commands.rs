@@ -1,0 +1,251 @@
+//! What each command does, in terms of the tasks.
+
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+use potluck_common::transport::{peer_of, split_peer};
+use potluck_common::wire::index::{Entry, Hit, Kind, PeerInfo};
+use tokio::sync::mpsc;
+
+use crate::asking::{Joined, is_me};
+use crate::clock::rfc3339;
+use crate::error::{CommandError, Failure};
+use crate::net::DialError;
+use crate::node::Node;
+use crate::types::{Command, DialLine, EntryLine, HitLine, HolderLine, IdLine, Item, PeerLine, SearchNote, StatusLine};
+
+/// Pages of a listing that may wait for the face that prints them.
+const LISTING_QUEUE: usize = 8;
+
+/// Where the lines of an answer go. A face that has gone is no error: what was begun goes on.
+pub(crate) struct Lines(pub(crate) mpsc::Sender<Item>);
+
+impl Lines {
+    pub(crate) async fn send(&self, item: Item) {
+        let _ = self.0.send(item).await;
+    }
+}
+
+impl Node {
+    /// Carries a command out; the lines of the answer go to `out`. Dropping the future stops following: downloads and
+    /// registrations that were begun go on.
+    ///
+    /// # Errors
+    /// What failed, as a sentence with the next step and an exit code. Lines that came before hold.
+    pub async fn execute(&self, command: Command, out: mpsc::Sender<Item>) -> Result<(), CommandError> {
+        let out = Lines(out);
+        match command {
+            Command::Register => self.register(&out).await,
+            Command::Deregister => self.deregister(&out).await,
+            Command::Query { peer: None } => self.query_peers(&out).await,
+            Command::Query { peer: Some(peer) } => self.query_files(&peer, &out).await,
+            Command::Search { text, limit } => self.search(&text, limit, &out).await,
+            Command::Download(wish) => self.download(wish, &out).await,
+            Command::Dial { address } => self.dial(&address, &out).await,
+            Command::ShareAdd { name, dir } => self.share_add(name, dir, &out).await,
+            Command::ShareRemove { name } => self.share_remove(&name, &out).await,
+            Command::ShareList => self.share_list(&out).await,
+            Command::Downloads => self.list_downloads(&out).await,
+            Command::Status => self.status(&out).await,
+            Command::Id => self.id(&out).await,
+        }
+    }
+
+    /// Waits until it is known who can be asked, and fails if that is nobody.
+    pub(crate) async fn someone_to_ask(&self) -> Result<(), CommandError> {
+        self.trackers().settled().await;
+        let contacts = &self.asking().contacts;
+        if contacts.trackers().is_empty() && contacts.direct_peers().is_empty() {
+            return Err(self.trackers().nobody());
+        }
+        Ok(())
+    }
+
+    async fn query_peers(&self, out: &Lines) -> Result<(), CommandError> {
+        self.someone_to_ask().await?;
+        for peer in self.asking().peers().await? {
+            out.send(Item::Peer(peer_line(&peer))).await;
+        }
+        Ok(())
+    }
+
+    async fn query_files(&self, name: &str, out: &Lines) -> Result<(), CommandError> {
+        let (pages, mut arriving) = mpsc::channel::<Vec<Entry>>(LISTING_QUEUE);
+        let mut count = 0_u64;
+        let read = async {
+            self.someone_to_ask().await?;
+            let peer = self.asking().resolve_peer(name).await?;
+            self.asking().list(peer, None, pages).await
+        };
+        let print = async {
+            while let Some(page) = arriving.recv().await {
+                for entry in page {
+                    count += 1;
+                    out.send(Item::Entry(entry_line(&entry))).await;
+                }
+            }
+        };
+        let (outcome, ()) = tokio::join!(read, print);
+        outcome?;
+        if count == 0 {
+            return Err(CommandError::new(Failure::NotFound, format!("{name} shares nothing, or is not there; `potluck query` lists the peers")));
+        }
+        Ok(())
+    }
+
+    async fn search(&self, text: &str, limit: u32, out: &Lines) -> Result<(), CommandError> {
+        self.someone_to_ask().await?;
+        let joined = self.asking().search(text, limit).await;
+        let Joined { hits, total, more, corrected, unanswered, answered } = joined;
+        if answered == 0 {
+            return Err(CommandError::new(Failure::Unreachable, format!("nobody answered the search ({}); try again, or see `potluck status`", unanswered.join("; "))));
+        }
+        let found = !hits.is_empty();
+        for hit in &hits {
+            out.send(Item::Hit(hit_line(hit))).await;
+        }
+        out.send(Item::SearchNote(SearchNote { total, more, corrected, unanswered })).await;
+        if found { Ok(()) } else { Err(CommandError::new(Failure::NotFound, format!("nothing matches {text}; fewer or shorter words find more"))) }
+    }
+
+    async fn dial(&self, address: &str, out: &Lines) -> Result<(), CommandError> {
+        let peer = self.dial_address(address).await?;
+        let identity = self.identified(peer).await;
+        let contact = self.asking().contacts.get(&peer).unwrap_or_default();
+        let line = DialLine {
+            peer_id: peer.to_string(),
+            address: contact.connected.map_or_else(|| address.to_owned(), |at| at.to_string()),
+            agent: identity.as_ref().map_or_else(String::new, |identity| identity.agent.clone()),
+            tracker: identity.is_some_and(|identity| identity.is_tracker),
+        };
+        out.send(Item::Dialled(line)).await;
+        Ok(())
+    }
+
+    /// Connects to whoever is at an address, and asks it directly from then on.
+    pub(crate) async fn dial_address(&self, text: &str) -> Result<PeerId, CommandError> {
+        let address: Multiaddr = text.parse().map_err(|_| {
+            CommandError::new(Failure::Usage, format!("{text} is no multiaddr; one looks like /ip4/192.168.1.7/tcp/9471/p2p/PEER_ID"))
+        })?;
+        let (place, peer) = split_peer(address);
+        if !place.iter().any(|part| matches!(part, Protocol::Tcp(_) | Protocol::Udp(_))) {
+            return Err(CommandError::new(Failure::Usage, format!("{text} has no port; an address looks like /ip4/192.168.1.7/tcp/9471/p2p/PEER_ID")));
+        }
+        let peer = self.asking().net.connect(peer, vec![place.clone()]).await.map_err(|error| {
+            let failure = match error {
+                DialError::WrongPeer { .. } => Failure::Verification,
+                DialError::Myself => Failure::Usage,
+                DialError::NoAnswer(_) | DialError::Stopping => Failure::NoSource,
+            };
+            CommandError::new(failure, format!("cannot dial {text}: {error}; check the address with `potluck id` over there"))
+        })?;
+        self.asking().contacts.learn(peer, std::slice::from_ref(&place));
+        self.asking().contacts.ask_directly(peer);
+        Ok(peer)
+    }
+
+    pub(crate) async fn id(&self, out: &Lines) -> Result<(), CommandError> {
+        let me = self.asking().net.me();
+        let addresses = self.addresses().await;
+        out.send(Item::Id(IdLine { peer_id: me.to_string(), addresses })).await;
+        Ok(())
+    }
+
+    /// Where the node listens, as another node would dial it.
+    pub(crate) async fn addresses(&self) -> Vec<String> {
+        let me = self.asking().net.me();
+        self.asking().net.addresses().await.into_iter().map(|address| address.with(Protocol::P2p(me)).to_string()).collect()
+    }
+
+    async fn status(&self, out: &Lines) -> Result<(), CommandError> {
+        let (files, bytes, hashed_bytes) = self.shares().totals();
+        let transfers = self.downloads().totals();
+        let (rate_up, bytes_up) = self.uploads().totals();
+        let config = self.config();
+        let line = StatusLine {
+            peer_id: self.asking().net.me().to_string(),
+            nickname: config.nickname.clone(),
+            namespace: config.namespace.to_string(),
+            addresses: self.addresses().await,
+            trackers: self.trackers().lines(),
+            connected_peers: self.asking().net.connections().await.len() as u64,
+            shares: self.shares().lines().len() as u64,
+            files,
+            bytes,
+            hashed_bytes,
+            downloads: transfers.open,
+            rate_down: transfers.rate,
+            rate_up,
+            bytes_up,
+            bytes_down: transfers.bytes,
+            download_dir: config.download_dir.display().to_string(),
+            running: !config.one_shot,
+        };
+        out.send(Item::Status(Box::new(line))).await;
+        Ok(())
+    }
+
+    async fn share_list(&self, out: &Lines) -> Result<(), CommandError> {
+        for line in self.shares().lines() {
+            out.send(Item::Share(line)).await;
+        }
+        Ok(())
+    }
+
+    async fn register(&self, out: &Lines) -> Result<(), CommandError> {
+        let lines = self.trackers().register().await?;
+        for line in lines {
+            out.send(Item::Tracker(line)).await;
+        }
+        Ok(())
+    }
+
+    async fn deregister(&self, out: &Lines) -> Result<(), CommandError> {
+        for line in self.trackers().deregister().await? {
+            out.send(Item::Tracker(line)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether a peer is this node: its own files are not fetched.
+    pub(crate) fn is_me(&self, peer: &potluck_common::peer::PeerKey) -> bool {
+        is_me(&self.asking().net, peer)
+    }
+}
+
+fn peer_line(peer: &PeerInfo) -> PeerLine {
+    PeerLine {
+        peer_id: peer_of(&peer.peer).map_or_else(|| peer.peer.to_string(), |id| id.to_string()),
+        nickname: peer.nickname.as_str().to_owned(),
+        addresses: peer.addresses.iter().map(|address| address.as_str().to_owned()).collect(),
+        files: Some(peer.files),
+        bytes: Some(peer.bytes),
+        online: true,
+    }
+}
+
+fn entry_line(entry: &Entry) -> EntryLine {
+    EntryLine {
+        path: entry.path.to_string(),
+        size: entry.size,
+        mtime: rfc3339(entry.mtime),
+        content_id: entry.content_id.map(|id| id.to_string()),
+    }
+}
+
+fn hit_line(hit: &Hit) -> HitLine {
+    HitLine {
+        content_id: hit.content_id.map(|id| id.to_string()),
+        name: hit.path.name().to_owned(),
+        size: hit.size,
+        kind: match hit.kind {
+            Kind::File => "file".to_owned(),
+            Kind::Folder => "folder".to_owned(),
+        },
+        sources: hit.sources,
+        peers: hit
+            .holders
+            .iter()
+            .map(|holder| HolderLine { peer_id: holder.peer.to_string(), nickname: holder.nickname.as_str().to_owned(), path: holder.path.to_string() })
+            .collect(),
+    }
+}

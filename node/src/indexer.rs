@@ -1,0 +1,390 @@
+//! Fills the table of shares from the disk: lists at once, hashes in the background.
+//!
+//! One thread lists, so that names can be searched in seconds; a few threads hash what the cache does not know, newest
+//! and requested files first. A sweep repeats the listing and finds what has changed.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use potluck_common::share_path::SharePath;
+use tokio::sync::broadcast;
+
+use crate::clock::{now, today};
+use crate::shares::{FoundFile, ShareState, Shares};
+use crate::store::{Hashed, ScanEvent, ScanSummary, ServeError, ShareDir, ShareError, Stamp, State, hash_file, scan};
+use crate::types::Event;
+
+/// Files that are looked up in the cache and put into the table together.
+const BATCH: usize = 1024;
+/// Hashes that are remembered in one transaction, and the longest that one waits for company.
+const HASH_BATCH: usize = 512;
+const HASH_PATIENCE: Duration = Duration::from_millis(500);
+/// Most hashing threads. Disks deliver to few; one large file is hashed by several cores as it is.
+const MAX_HASHERS: usize = 4;
+/// Shortest time between two sweeps, and how much longer than a sweep the rest between two of them is.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+const SWEEP_REST: u32 = 50;
+/// Orders that may wait for the listing thread.
+const ORDER_QUEUE: usize = 64;
+/// A file that changed while it was read is read again after this time, and no sooner: it may be growing.
+const CHANGED_REST: Duration = Duration::from_secs(5);
+
+/// Tells the indexer what to do. Dropping the last clone stops it.
+#[derive(Clone)]
+pub(crate) struct Indexer {
+    orders: SyncSender<Order>,
+    queue: Arc<Queue>,
+}
+
+enum Order {
+    /// List a share now.
+    List(String),
+    /// End.
+    Stop,
+}
+
+/// What is to be hashed.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    more: Condvar,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+struct QueueState {
+    /// What people asked for, first.
+    wanted: Vec<SharePath>,
+    /// The rest by age, youngest last.
+    rest: BTreeSet<(i64, SharePath)>,
+    /// What is being hashed now.
+    running: HashSet<SharePath>,
+    /// Files that change all the time, and when to try again.
+    resting: HashMap<SharePath, Instant>,
+}
+
+/// Everything that the threads need.
+#[derive(Clone)]
+struct Work {
+    shares: Arc<Shares>,
+    state: Arc<State>,
+    queue: Arc<Queue>,
+    hashed: SyncSender<(SharePath, Hashed)>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Indexer {
+    /// Starts the threads. They end when [`stop`](Self::stop) is called.
+    pub(crate) fn start(shares: Arc<Shares>, state: Arc<State>, events: broadcast::Sender<Event>) -> Self {
+        let (orders, order_queue) = sync_channel(ORDER_QUEUE);
+        let (hashed, hashed_queue) = sync_channel(HASH_BATCH);
+        let queue = Arc::new(Queue::default());
+        let work = Work { shares, state, queue: Arc::clone(&queue), hashed, events };
+        let hashers = std::thread::available_parallelism().map_or(2, usize::from).min(MAX_HASHERS);
+        for _ in 0..hashers {
+            let work = work.clone();
+            std::thread::spawn(move || work.hash_forever());
+        }
+        let remembering = (Arc::clone(&work.shares), Arc::clone(&work.state), work.events.clone(), Arc::clone(&queue));
+        std::thread::spawn(move || remember_forever(&remembering.0, &remembering.1, &remembering.2, &remembering.3, &hashed_queue));
+        std::thread::spawn(move || work.list_forever(&order_queue));
+        Self { orders, queue }
+    }
+
+    /// Lists a share soon. An order that finds the queue full is dropped: the next sweep lists every share.
+    pub(crate) fn list(&self, share: &str) {
+        let _ = self.orders.try_send(Order::List(share.to_owned()));
+    }
+
+    /// Somebody wants this file: hash it first.
+    pub(crate) fn hurry(&self, path: &SharePath) {
+        let mut state = self.queue.lock();
+        let waiting = state.rest.iter().find(|(_, known)| known == path).cloned();
+        if let Some(waiting) = waiting {
+            state.rest.remove(&waiting);
+            state.wanted.push(waiting.1);
+            self.queue.more.notify_one();
+        }
+    }
+
+    /// Stops all threads within a piece of hashing.
+    pub(crate) fn stop(&self) {
+        self.queue.stop.store(true, Ordering::Relaxed);
+        self.queue.more.notify_all();
+        let _ = self.orders.try_send(Order::Stop);
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, mtime: i64, path: SharePath) {
+        let mut state = self.lock();
+        if !state.running.contains(&path) && !state.resting.contains_key(&path) && !state.wanted.contains(&path) {
+            state.rest.insert((mtime, path));
+            self.more.notify_one();
+        }
+    }
+
+    /// Waits for the next file; `None` at the end.
+    fn next(&self) -> Option<SharePath> {
+        let mut state = self.lock();
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let Some(path) = state.wanted.pop().or_else(|| state.rest.pop_last().map(|(_, path)| path)) {
+                state.running.insert(path.clone());
+                return Some(path);
+            }
+            state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn done(&self, path: &SharePath) {
+        self.lock().running.remove(path);
+    }
+
+    fn rest(&self, path: SharePath) {
+        let mut state = self.lock();
+        state.running.remove(&path);
+        state.resting.insert(path, now() + CHANGED_REST);
+    }
+
+    /// Forgets those whose rest is over; the sweep finds them again.
+    fn wake(&self) {
+        let now = now();
+        self.lock().resting.retain(|_, until| *until > now);
+    }
+
+    fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.wanted.is_empty() && state.rest.is_empty() && state.running.is_empty()
+    }
+}
+
+impl Work {
+    /// Lists what is ordered, and sweeps between.
+    fn list_forever(&self, orders: &Receiver<Order>) {
+        let mut pause = MIN_SWEEP_INTERVAL;
+        let mut told_listed = false;
+        loop {
+            match orders.recv_timeout(pause) {
+                Ok(Order::List(share)) => self.list(&share),
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => pause = self.sweep(),
+            }
+            let (listed, _) = self.shares.lock().progress();
+            if listed && !told_listed {
+                told_listed = true;
+                let (files, bytes, _) = self.shares.totals();
+                let _ = self.events.send(Event::Listed { files, bytes });
+                tell_if_indexed(&self.shares, &self.queue, &self.events);
+            }
+        }
+    }
+
+    /// Lists every share again; tells how long to rest.
+    fn sweep(&self) -> Duration {
+        let start = now();
+        self.queue.wake();
+        let paths = self.shares.lock().share_paths();
+        for (name, path) in paths {
+            if self.shares.lock().share_dir(&name).is_none() {
+                self.reopen(&name, &path);
+            }
+            self.list(&name);
+        }
+        (now() - start).saturating_mul(SWEEP_REST).max(MIN_SWEEP_INTERVAL)
+    }
+
+    /// Looks whether a folder that was away is back.
+    fn reopen(&self, name: &str, path: &Path) {
+        if let Ok(dir) = ShareDir::open(name, path) {
+            self.shares.change(|table| table.open_share(name, path.to_owned(), Some(Arc::new(dir))));
+        }
+    }
+
+    fn list(&self, name: &str) {
+        let Some(dir) = self.shares.lock().share_dir(name) else { return };
+        let mut listing = Listing { work: self, batch: Vec::with_capacity(BATCH), seen: HashSet::new(), skipped: Vec::new(), unreadable: Vec::new() };
+        let outcome = scan(&dir, &mut |event| listing.take(event));
+        listing.flush();
+        match outcome {
+            Ok(summary) if !summary.stopped => listing.finish(name, &summary),
+            Ok(_) => {}
+            Err(error) => self.take_offline(name, &error),
+        }
+    }
+
+    /// The folder went away: nothing of it is told until it is back, and nothing is taken for deleted.
+    fn take_offline(&self, name: &str, error: &ShareError) {
+        self.shares.change(|table| {
+            let path = table.share_paths().into_iter().find(|(known, _)| known == name).map(|(_, path)| path);
+            table.retain(name, |_| false);
+            table.open_share(name, path.unwrap_or_default(), None);
+        });
+        let _ = self.events.send(Event::Warning { message: format!("share {name}: {error}") });
+    }
+
+    fn hash_forever(&self) {
+        while let Some(path) = self.queue.next() {
+            match self.hash(&path) {
+                Ok(Some(hashed)) => {
+                    if self.hashed.send((path, hashed)).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => self.queue.done(&path),
+                Err(ServeError::Changed) => self.queue.rest(path),
+                Err(error) => {
+                    tracing::debug!(%path, %error, "not hashed");
+                    self.queue.done(&path);
+                }
+            }
+        }
+    }
+
+    /// Hashes a file, unless it is gone or another by now.
+    fn hash(&self, path: &SharePath) -> Result<Option<Hashed>, ServeError> {
+        let Some(dir) = self.shares.lock().share_dir(path.share()) else { return Ok(None) };
+        let file = match dir.open_file(path.within_share()) {
+            Ok(file) => file,
+            Err(ServeError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        hash_file(&file, &self.queue.stop, &mut |_| {}).map(Some)
+    }
+}
+
+/// A listing of one share under way.
+struct Listing<'a> {
+    work: &'a Work,
+    batch: Vec<FoundFile>,
+    seen: HashSet<SharePath>,
+    skipped: Vec<String>,
+    /// Folders that could not be read: what was known below them stays.
+    unreadable: Vec<SharePath>,
+}
+
+impl Listing<'_> {
+    fn take(&mut self, event: ScanEvent) -> ControlFlow<()> {
+        match event {
+            ScanEvent::Found { path, size, mtime, stamp } => {
+                self.seen.insert(path.clone());
+                self.batch.push(FoundFile { path, size, mtime, stamp, content_id: None });
+                if self.batch.len() >= BATCH {
+                    self.flush();
+                }
+            }
+            ScanEvent::Skipped { what, path, why } => {
+                if self.skipped.len() < 64 {
+                    self.skipped.push(format!("{what}: {why}"));
+                }
+                if why == crate::store::SkipReason::Unreadable {
+                    self.unreadable.extend(path);
+                }
+            }
+        }
+        if self.work.queue.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Looks up what the cache knows of a batch, and puts it into the table.
+    fn flush(&mut self) {
+        let stamps: Vec<Stamp> = self.batch.iter().map(|file| file.stamp).collect();
+        let known = self.work.state.content_ids(&stamps).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the hash cache cannot be read; files are hashed again");
+            vec![None; stamps.len()]
+        });
+        for (file, content_id) in self.batch.iter_mut().zip(known) {
+            file.content_id = content_id;
+        }
+        let unhashed: Vec<(i64, SharePath)> = self.work.shares.change(|table| {
+            self.batch.iter().for_each(|file| table.put(file));
+            let lacking = |file: &&FoundFile| table.journal.get(&file.path).is_some_and(|entry| entry.content_id.is_none());
+            self.batch.iter().filter(lacking).map(|file| (file.mtime, file.path.clone())).collect()
+        });
+        unhashed.into_iter().for_each(|(mtime, path)| self.work.queue.add(mtime, path));
+        self.batch.clear();
+    }
+
+    /// Forgets what is gone, except below folders that could not be looked into.
+    fn finish(self, name: &str, summary: &ScanSummary) {
+        let Self { work, seen, skipped, unreadable, .. } = self;
+        work.shares.change(|table| {
+            table.retain(name, |path| seen.contains(path) || unreadable.iter().any(|folder| path.is_within(folder)));
+            table.set_skipped(name, skipped, summary.skipped);
+            table.set_state(name, ShareState::Hashing);
+        });
+        tell_if_indexed(&work.shares, &work.queue, &work.events);
+    }
+}
+
+/// Takes hashes as they come, remembers them in the cache, and tells them.
+fn remember_forever(
+    shares: &Shares,
+    state: &State,
+    events: &broadcast::Sender<Event>,
+    queue: &Queue,
+    hashed: &Receiver<(SharePath, Hashed)>,
+) {
+    while let Ok(first) = hashed.recv() {
+        let mut batch = vec![first];
+        let deadline = now() + HASH_PATIENCE;
+        while batch.len() < HASH_BATCH && !queue.is_waiting_only_for(batch.len()) {
+            match hashed.recv_timeout(deadline.saturating_duration_since(now())) {
+                Ok(next) => batch.push(next),
+                Err(_) => break,
+            }
+        }
+        remember(shares, state, &batch);
+        batch.iter().for_each(|(path, _)| queue.done(path));
+        tell_if_indexed(shares, queue, events);
+    }
+}
+
+impl Queue {
+    /// Whether nothing more will come but what `count` finished files still wait to be marked done.
+    fn is_waiting_only_for(&self, count: usize) -> bool {
+        let state = self.lock();
+        state.wanted.is_empty() && state.rest.is_empty() && state.running.len() <= count
+    }
+}
+
+fn remember(shares: &Shares, state: &State, batch: &[(SharePath, Hashed)]) {
+    // A file that was written a moment ago may be written again within its time stamp: its hash holds, but not for long.
+    let today = today();
+    let settled: Vec<Hashed> = batch.iter().map(|(_, hashed)| hashed.clone()).filter(|hashed| hashed.stamp.is_settled(today)).collect();
+    let fresh: Vec<&Hashed> = batch.iter().map(|(_, hashed)| hashed).filter(|hashed| !hashed.stamp.is_settled(today)).collect();
+    let kept = state.put_hashes(&settled).and_then(|()| fresh.iter().try_for_each(|hashed| state.put_pieces(hashed.content_id, &hashed.pieces)));
+    if let Err(error) = kept {
+        tracing::warn!(%error, "hashes are not remembered; they are computed again after a restart");
+    }
+    shares.change(|table| {
+        for (path, hashed) in batch {
+            table.put_content(path, hashed.stamp, hashed.content_id);
+        }
+    });
+}
+
+/// Tells once more that everything is hashed, each time that it becomes so.
+fn tell_if_indexed(shares: &Shares, queue: &Queue, events: &broadcast::Sender<Event>) {
+    if !queue.is_idle() {
+        return;
+    }
+    let newly = shares.change(|table| {
+        let (listed, hashed) = table.progress();
+        listed && !hashed && table.finish_hashing()
+    });
+    if newly {
+        let (files, bytes, _) = shares.totals();
+        let _ = events.send(Event::Indexed { files, bytes });
+    }
+}

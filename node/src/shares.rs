@@ -1,0 +1,293 @@
+//! What the node offers: its shares, the files in them, and the contents that it can serve.
+//!
+//! One table under one lock, never held across an await or a read from disk. `indexer.rs` fills it; trackers.rs
+//! publishes its journal; uploads.rs asks it where a content lies; browse.rs answers searches from its index.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use potluck_common::content_id::ContentId;
+use potluck_common::search::{Index, PeerNo};
+use potluck_common::share_path::SharePath;
+use potluck_common::wire::index::Entry;
+use tokio::sync::watch;
+
+use crate::core::journal::Journal;
+use crate::store::{ShareDir, Stamp};
+use crate::types::ShareLine;
+
+/// The node's own number in its own index.
+pub(crate) const ME: PeerNo = PeerNo(0);
+/// Reasons why something is not shared that are kept to be shown; the rest is only counted.
+const MAX_SKIPPED_SHOWN: usize = 20;
+
+/// What the node offers. Shared by all tasks.
+pub(crate) struct Shares {
+    table: Mutex<Table>,
+    /// The journal's revision: who publishes waits for it to move.
+    revision: watch::Sender<u64>,
+}
+
+/// Everything that is known of the shares.
+pub(crate) struct Table {
+    shares: BTreeMap<String, Share>,
+    /// Every file that was found, by path.
+    files: HashMap<SharePath, Stamp>,
+    /// Where the hashed ones are, by content.
+    contents: HashMap<ContentId, Vec<SharePath>>,
+    /// What of them is told, and since when.
+    pub(crate) journal: Journal,
+    /// What of them is found.
+    pub(crate) index: Index,
+}
+
+/// One share.
+struct Share {
+    path: PathBuf,
+    /// `None` while its folder is away.
+    dir: Option<Arc<ShareDir>>,
+    state: ShareState,
+    files: u64,
+    bytes: u64,
+    hashed_bytes: u64,
+    skipped: Vec<String>,
+    skipped_count: u64,
+}
+
+/// How far a share is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShareState {
+    /// Its files are being found.
+    Listing,
+    /// All names are known, not all contents.
+    Hashing,
+    /// All is known.
+    Ready,
+    /// Its folder is away; its files are not told to anybody until it is back.
+    Offline,
+}
+
+/// Where a content can be read.
+pub(crate) struct Place {
+    pub(crate) dir: Arc<ShareDir>,
+    pub(crate) path: SharePath,
+    /// What the file looked like when it was hashed.
+    pub(crate) stamp: Stamp,
+}
+
+/// A file that a scan found.
+pub(crate) struct FoundFile {
+    pub(crate) path: SharePath,
+    pub(crate) size: u64,
+    pub(crate) mtime: i64,
+    pub(crate) stamp: Stamp,
+    /// What the hash cache knows of it.
+    pub(crate) content_id: Option<ContentId>,
+}
+
+impl Shares {
+    pub(crate) fn new(epoch: u64) -> Self {
+        let mut index = Index::new();
+        index.set_online(ME, true);
+        let table = Table { shares: BTreeMap::new(), files: HashMap::new(), contents: HashMap::new(), journal: Journal::new(epoch), index };
+        Self { table: Mutex::new(table), revision: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the table, and wakes who publishes if something that is told has changed.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
+        let mut table = self.lock();
+        let result = change(&mut table);
+        let revision = table.journal.revision();
+        drop(table);
+        self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+        result
+    }
+
+    /// Moves whenever what is told changes.
+    pub(crate) fn revisions(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// The shares as they are shown.
+    pub(crate) fn lines(&self) -> Vec<ShareLine> {
+        self.lock().shares.iter().map(|(name, share)| share.line(name)).collect()
+    }
+
+    /// Files and bytes that are offered, and bytes that are hashed.
+    pub(crate) fn totals(&self) -> (u64, u64, u64) {
+        let table = self.lock();
+        table.shares.values().fold((0, 0, 0), |(files, bytes, hashed), share| (files + share.files, bytes + share.bytes, hashed + share.hashed_bytes))
+    }
+}
+
+impl Table {
+    /// Adds a share, or puts its folder back in place.
+    pub(crate) fn open_share(&mut self, name: &str, path: PathBuf, dir: Option<Arc<ShareDir>>) {
+        let state = if dir.is_some() { ShareState::Listing } else { ShareState::Offline };
+        let share = self.shares.entry(name.to_owned()).or_insert_with(|| Share {
+            path: path.clone(),
+            dir: None,
+            state,
+            files: 0,
+            bytes: 0,
+            hashed_bytes: 0,
+            skipped: Vec::new(),
+            skipped_count: 0,
+        });
+        share.path = path;
+        share.dir = dir;
+        share.state = state;
+    }
+
+    pub(crate) fn has_share(&self, name: &str) -> bool {
+        self.shares.contains_key(name)
+    }
+
+    /// The share of that name or of that folder.
+    pub(crate) fn share_named(&self, name: &str) -> Option<String> {
+        let by_dir = || self.shares.iter().find(|(_, share)| share.path.as_os_str() == name).map(|(name, _)| name.clone());
+        self.shares.contains_key(name).then(|| name.to_owned()).or_else(by_dir)
+    }
+
+    pub(crate) fn share_dir(&self, name: &str) -> Option<Arc<ShareDir>> {
+        self.shares.get(name)?.dir.clone()
+    }
+
+    /// The folders of all shares, by name.
+    pub(crate) fn share_paths(&self) -> Vec<(String, PathBuf)> {
+        self.shares.iter().map(|(name, share)| (name.clone(), share.path.clone())).collect()
+    }
+
+    pub(crate) fn set_state(&mut self, name: &str, state: ShareState) {
+        if let Some(share) = self.shares.get_mut(name) {
+            share.state = state;
+        }
+    }
+
+    pub(crate) fn set_skipped(&mut self, name: &str, mut shown: Vec<String>, count: u64) {
+        shown.truncate(MAX_SKIPPED_SHOWN);
+        if let Some(share) = self.shares.get_mut(name) {
+            share.skipped = shown;
+            share.skipped_count = count;
+        }
+    }
+
+    /// Whether every share is listed, and whether every one is hashed too.
+    pub(crate) fn progress(&self) -> (bool, bool) {
+        let listed = self.shares.values().all(|share| share.state != ShareState::Listing);
+        let hashed = self.shares.values().all(|share| matches!(share.state, ShareState::Ready | ShareState::Offline));
+        (listed, hashed)
+    }
+
+    /// Every share that waited for hashes has them; tells whether there was one.
+    pub(crate) fn finish_hashing(&mut self) -> bool {
+        let waiting = self.shares.values_mut().filter(|share| share.state == ShareState::Hashing);
+        waiting.map(|share| share.state = ShareState::Ready).count() > 0
+    }
+
+    /// What a file looked like when it was last seen.
+    pub(crate) fn stamp(&self, path: &SharePath) -> Option<Stamp> {
+        self.files.get(path).copied()
+    }
+
+    /// Takes a file that is there. Nothing happens when it is known as it is.
+    pub(crate) fn put(&mut self, file: &FoundFile) {
+        let known = self.journal.get(&file.path).map(|entry| entry.content_id);
+        let same = self.files.get(&file.path) == Some(&file.stamp);
+        if same && known.is_some_and(|content_id| content_id == file.content_id || file.content_id.is_none()) {
+            return;
+        }
+        self.remove(&file.path);
+        self.files.insert(file.path.clone(), file.stamp);
+        if let Some(id) = file.content_id {
+            self.contents.entry(id).or_default().push(file.path.clone());
+        }
+        if let Some(share) = self.shares.get_mut(file.path.share()) {
+            share.files += 1;
+            share.bytes += file.size;
+            share.hashed_bytes += file.content_id.map_or(0, |_| file.size);
+        }
+        let entry = Entry { path: file.path.clone(), size: file.size, mtime: file.mtime, content_id: file.content_id };
+        self.index.put(ME, &entry);
+        self.journal.put(entry);
+    }
+
+    /// Takes the content of a file, if the file is still what was hashed.
+    pub(crate) fn put_content(&mut self, path: &SharePath, stamp: Stamp, content_id: ContentId) {
+        if self.files.get(path) != Some(&stamp) {
+            return;
+        }
+        let Some(entry) = self.journal.get(path) else { return };
+        let file = FoundFile { path: path.clone(), size: entry.size, mtime: entry.mtime, stamp, content_id: Some(content_id) };
+        self.put(&file);
+    }
+
+    /// Forgets a file.
+    pub(crate) fn remove(&mut self, path: &SharePath) {
+        if self.files.remove(path).is_none() {
+            return;
+        }
+        let Some(entry) = self.journal.get(path) else { return };
+        if let Some(share) = self.shares.get_mut(path.share()) {
+            share.files = share.files.saturating_sub(1);
+            share.bytes = share.bytes.saturating_sub(entry.size);
+            share.hashed_bytes = share.hashed_bytes.saturating_sub(entry.content_id.map_or(0, |_| entry.size));
+        }
+        if let Some(id) = entry.content_id
+            && let Some(paths) = self.contents.get_mut(&id)
+        {
+            paths.retain(|known| known != path);
+            if paths.is_empty() {
+                self.contents.remove(&id);
+            }
+        }
+        self.index.remove(ME, path);
+        self.journal.remove(path);
+    }
+
+    /// Forgets the files of a share for which `keep` does not hold.
+    pub(crate) fn retain(&mut self, share: &str, keep: impl Fn(&SharePath) -> bool) {
+        let gone: Vec<SharePath> = self.files.keys().filter(|path| path.share() == share && !keep(path)).cloned().collect();
+        gone.iter().for_each(|path| self.remove(path));
+    }
+
+    /// Forgets a share and its files.
+    pub(crate) fn close_share(&mut self, name: &str) {
+        self.retain(name, |_| false);
+        self.shares.remove(name);
+    }
+
+    /// Where a content can be read, as far as is known; the first place is as good as any.
+    pub(crate) fn place(&self, id: &ContentId) -> Option<Place> {
+        self.contents.get(id)?.iter().find_map(|path| {
+            let dir = self.shares.get(path.share())?.dir.clone()?;
+            Some(Place { dir, path: path.clone(), stamp: self.stamp(path)? })
+        })
+    }
+}
+
+impl Share {
+    fn line(&self, name: &str) -> ShareLine {
+        let state = match self.state {
+            ShareState::Listing => "listing",
+            ShareState::Hashing => "hashing",
+            ShareState::Ready => "ready",
+            ShareState::Offline => "offline",
+        };
+        ShareLine {
+            name: name.to_owned(),
+            dir: self.path.display().to_string(),
+            state: state.to_owned(),
+            files: self.files,
+            bytes: self.bytes,
+            hashed_bytes: self.hashed_bytes,
+            skipped: self.skipped.clone(),
+            skipped_count: self.skipped_count,
+        }
+    }
+}

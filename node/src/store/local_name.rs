@@ -1,0 +1,119 @@
+//! [`LocalName`]: what a file of a share is called on this disk.
+//!
+//! A share path may hold names that some system treats specially: `CON` is a device of Windows, `a:b` a hidden stream,
+//! a dot or a space at the end disappears there and on its network shares. They are mapped on every system alike, so that a
+//! download folder can be moved, or lie on an exFAT stick, and so that the mapping is tested everywhere.
+//!
+//! The mapping: `‛` (U+201B, a quotation mark that hardly any name holds) escapes.
+//! * `‛` itself becomes `‛‛`.
+//! * `‛` and two hex digits stand for a character: for `< > : " | ? *` wherever they are, for a dot or a space at the end, and
+//!   for the last character of a device's name (`CON`, `nul.txt`, `COM¹`). None of them is above U+00FF.
+//! * A name that ends as our own temporary files do has its last character escaped.
+//! * A name that would be longer than 255 bytes is cut, and ends in `‛~` and 32 hex digits of its BLAKE3 hash. This
+//!   cannot be undone by [`original`](LocalName::original); different names are still different.
+
+use potluck_common::content_id::ContentId;
+use potluck_common::share_path::{MAX_COMPONENT_BYTES, SharePathError, check_component};
+
+use super::part_file::PART_SUFFIX;
+
+const ESCAPE: char = '\u{201b}';
+/// Bytes of `‛~` and 32 hex digits.
+const CUT_MARK_BYTES: usize = 3 + 1 + 32;
+
+/// A name that every system stores as it is: one component, no device, no stream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocalName(String);
+
+impl LocalName {
+    /// The local name for one component of a share path. A name that is safe stays as it is.
+    ///
+    /// # Errors
+    /// When `component` cannot be in a share path.
+    pub fn new(component: &str) -> Result<Self, SharePathError> {
+        check_component(component)?;
+        let last = component.char_indices().next_back().map_or(0, |(at, _)| at);
+        let escaped_at = device_end(component);
+        let ends_like_ours = component.ends_with(PART_SUFFIX);
+        let mut local = String::with_capacity(component.len());
+        for (at, c) in component.char_indices() {
+            let special = match c {
+                ESCAPE => {
+                    local.push_str("\u{201b}\u{201b}");
+                    continue;
+                }
+                '<' | '>' | ':' | '"' | '|' | '?' | '*' => true,
+                '.' | ' ' => at == last,
+                _ => at == last && ends_like_ours,
+            };
+            if special || escaped_at == Some(at) {
+                local.push_str(&format!("{ESCAPE}{:02X}", u32::from(c)));
+            } else {
+                local.push(c);
+            }
+        }
+        if local.len() > MAX_COMPONENT_BYTES {
+            let hash = ContentId::of(component.as_bytes()).to_string();
+            // Without an escape at the end, so that the one of the mark cannot be read as its second half.
+            let kept = cut_to(&local, MAX_COMPONENT_BYTES - CUT_MARK_BYTES).trim_end_matches(ESCAPE);
+            local = format!("{kept}{ESCAPE}~{}", cut_to(&hash, 32));
+        }
+        Ok(Self(local))
+    }
+
+    /// The name as the file system takes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The component of the share path that it was made of; `None` for a name that was cut.
+    #[must_use]
+    pub fn original(&self) -> Option<String> {
+        let mut original = String::with_capacity(self.0.len());
+        let mut rest = self.0.chars();
+        while let Some(c) = rest.next() {
+            if c != ESCAPE {
+                original.push(c);
+                continue;
+            }
+            match rest.next()? {
+                ESCAPE => original.push(ESCAPE),
+                high => {
+                    let code = high.to_digit(16)? * 16 + rest.next()?.to_digit(16)?;
+                    original.push(char::from_u32(code)?);
+                }
+            }
+        }
+        Some(original)
+    }
+
+    /// The name with a number before its extension: `a (1).txt`. Still at most 255 bytes.
+    #[must_use]
+    pub fn numbered(&self, number: u32) -> Self {
+        let dot = self.0.rfind('.').filter(|dot| *dot > 0).unwrap_or(self.0.len());
+        let (stem, extension) = self.0.split_at(dot);
+        let mark = format!(" ({number})");
+        let room = MAX_COMPONENT_BYTES.saturating_sub(mark.len());
+        // An extension longer than the room is no extension.
+        let (stem, extension) = if extension.len() < room { (stem, extension) } else { (self.0.as_str(), "") };
+        let stem = cut_to(stem, room - extension.len());
+        Self(format!("{stem}{mark}{extension}"))
+    }
+}
+
+/// The longest beginning of `text` that has at most `most` bytes and does not cut a character.
+pub(super) fn cut_to(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
+/// Where the last character of a Windows device's name lies in `name`, if that is what its stem is.
+fn device_end(name: &str) -> Option<usize> {
+    let stem = name.split('.').next().unwrap_or_default().trim_end_matches(' ');
+    let (last_at, last) = stem.char_indices().next_back()?;
+    let is = |device: &str| stem.eq_ignore_ascii_case(device);
+    let (port, _) = stem.split_at(last_at);
+    let numbered = (port.eq_ignore_ascii_case("COM") || port.eq_ignore_ascii_case("LPT")) && matches!(last, '0'..='9' | '¹' | '²' | '³');
+    (numbered || ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].into_iter().any(is)).then_some(last_at)
+}

@@ -1,0 +1,34 @@
+//! The only code of the node that opens files or a database.
+//!
+//! Everything here blocks: callers run it on `tokio::task::spawn_blocking`. Nothing here knows a network, a runtime or a
+//! clock. What comes in from a remote is a type that cannot name a place outside the folder it is resolved in
+//! ([`SharePath`](potluck_common::share_path::SharePath), [`TargetPath`]), and is opened beneath a held directory handle.
+//!
+//! * `beneath`: opening below a directory handle, without following a symbolic link anywhere.
+//! * [`ShareDir`], [`SharedFile`]: a share, and a file of it that is served or hashed.
+//! * [`scan`]: what is in a share.
+//! * [`hash_file`]: a file's content id and piece hashes.
+//! * [`DownloadDir`], [`PartFile`]: a download that grows beside its target.
+//! * [`LocalName`]: what a remote name is called on this disk.
+//! * [`State`]: the embedded database.
+
+mod beneath;
+mod download_dir;
+mod download_record;
+mod hasher;
+mod local_name;
+mod part_file;
+mod scanner;
+mod share_dir;
+mod state;
+#[cfg(test)]
+mod test_tree;
+
+pub use download_dir::{DownloadDir, StoreError, TargetPath, already_there};
+pub use download_record::{DownloadRecord, Phase, SourceHint};
+pub use hasher::{Hashed, hash_file};
+pub use local_name::LocalName;
+pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};
+pub use scanner::{ScanEvent, ScanSummary, SkipReason, scan};
+pub use share_dir::{RootId, ServeError, ShareDir, ShareError, SharedFile, Stamp};
+pub use state::{ShareRecord, State, StateError};

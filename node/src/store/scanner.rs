@@ -1,0 +1,287 @@
+//! [`scan`]: what is in a share.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use potluck_common::escape::Escaped;
+use potluck_common::geometry::MAX_FILE_BYTES;
+use potluck_common::share_path::{MAX_DEPTH, SharePath, SharePathError};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, statat};
+
+use super::beneath;
+use super::part_file::PART_SUFFIX;
+use super::share_dir::{RootId, ShareDir, ShareError, Stamp};
+
+/// What a scan comes across.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanEvent {
+    /// A regular file that can be shared.
+    Found {
+        /// Its path, beginning with the share's name.
+        path: SharePath,
+        /// Bytes in the file.
+        size: u64,
+        /// Time of the last change in seconds since 1970.
+        mtime: i64,
+        /// What to look its hashes up by, and to tell later whether it changed.
+        stamp: Stamp,
+    },
+    /// Something that is not shared.
+    Skipped {
+        /// Where, beginning with the share's name, made safe to show.
+        what: String,
+        /// The same as a share path when it is one.
+        path: Option<SharePath>,
+        /// Why.
+        why: SkipReason,
+    },
+}
+
+/// Why something in a share is not shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum SkipReason {
+    /// Never followed, wherever it points.
+    #[error("a symbolic link")]
+    Symlink,
+    /// A FIFO, socket or device.
+    #[error("not a regular file")]
+    Special,
+    /// The name is not UTF-8.
+    #[error("its name is not UTF-8")]
+    NotUtf8,
+    /// The name cannot be in a share path: it holds a control character, say.
+    #[error("its name holds characters that other systems cannot take")]
+    NotPortable,
+    /// Over the limits of share paths in depth or length.
+    #[error("its path is too deep or too long")]
+    TooDeep,
+    /// Over [`MAX_FILE_BYTES`].
+    #[error("larger than 1 TiB")]
+    TooLarge,
+    /// The system did not let us look. What is below is unknown, not deleted.
+    #[error("unreadable")]
+    Unreadable,
+    /// A folder that contains itself through a mount.
+    #[error("mounted inside itself")]
+    Loop,
+    /// Files that a kernel makes up as they are read: `/proc`, `/sys` and the like.
+    #[error("not files on a disk")]
+    Pseudo,
+}
+
+/// How a scan ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanSummary {
+    /// Files found.
+    pub files: u64,
+    /// Their sizes together.
+    pub bytes: u64,
+    /// Folders listed, the share itself among them.
+    pub folders: u64,
+    /// Entries skipped, the unreadable ones among them.
+    pub skipped: u64,
+    /// Entries that could not be read. While it is not 0, a file that was not found is not known to be deleted: it may lie
+    /// below a [`SkipReason::Unreadable`] folder.
+    pub unreadable: u64,
+    /// Whether the caller broke the scan off.
+    pub stopped: bool,
+}
+
+/// Walks a share and tells `on` of everything in it, in no order; `on` may break the scan off.
+///
+/// One `stat` a file, one open handle a level. A file that comes or goes meanwhile may be missed or told.
+///
+/// # Errors
+/// [`ShareError::Offline`] when the share's folder went away before or during the scan: what was told before that holds,
+/// but nothing that was not told is deleted. [`ShareError::Unreadable`] when the folder itself cannot be listed.
+pub fn scan(share: &ShareDir, on: &mut dyn FnMut(ScanEvent) -> ControlFlow<()>) -> Result<ScanSummary, ShareError> {
+    share.check(None)?;
+    let unreadable = |source| ShareError::Unreadable { path: share.path().to_owned(), source };
+    let root = beneath::open_folder(share.handle(), ".").map_err(|error| unreadable(error.into()))?;
+    let mut walk = Walk { on, summary: ScanSummary::default(), path: share.name().to_owned(), above: Vec::new(), root_error: None };
+    if walk.folder(root).is_break() && walk.root_error.is_none() {
+        walk.summary.stopped = true;
+    }
+    if let Some(error) = walk.root_error {
+        return Err(unreadable(error));
+    }
+    share.check(None)?;
+    Ok(walk.summary)
+}
+
+/// A walk in progress: where it is, and what it counted.
+struct Walk<'a> {
+    on: &'a mut dyn FnMut(ScanEvent) -> ControlFlow<()>,
+    summary: ScanSummary,
+    /// The folder that is being listed, beginning with the share's name.
+    path: String,
+    /// The folder that is being listed and those above it, to notice one that is mounted inside itself.
+    above: Vec<RootId>,
+    root_error: Option<io::Error>,
+}
+
+impl Walk<'_> {
+    /// Lists one folder and those below it.
+    fn folder(&mut self, folder: OwnedFd) -> ControlFlow<()> {
+        let id = match beneath::stat_file(&folder) {
+            Ok((stat, _)) => RootId { dev: Stamp::of(&stat).dev, ino: Stamp::of(&stat).ino },
+            Err(error) => return self.unreadable(error),
+        };
+        if self.above.contains(&id) {
+            return self.skip(SkipReason::Loop);
+        }
+        let enters_another_device = self.above.last().is_none_or(|parent| parent.dev != id.dev);
+        if enters_another_device && is_pseudo(folder.as_fd()) {
+            return self.skip(SkipReason::Pseudo);
+        }
+        let mut entries = match Dir::new(folder) {
+            Ok(entries) => entries,
+            Err(error) => return self.unreadable(error.into()),
+        };
+        self.summary.folders += 1;
+        self.above.push(id);
+        let flow = self.entries(&mut entries);
+        self.above.pop();
+        flow
+    }
+
+    fn entries(&mut self, entries: &mut Dir) -> ControlFlow<()> {
+        while let Some(entry) = entries.read() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => return self.unreadable(error.into()),
+            };
+            let parent = self.path.len();
+            let Ok(handle) = entries.fd() else {
+                return ControlFlow::Continue(());
+            };
+            let flow = self.entry(handle, &entry);
+            self.path.truncate(parent);
+            flow?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Looks at one entry of the folder `parent`; leaves its name at the end of the path.
+    fn entry(&mut self, parent: BorrowedFd<'_>, entry: &DirEntry) -> ControlFlow<()> {
+        let raw = entry.file_name();
+        if matches!(raw.to_bytes(), b"." | b"..") {
+            return ControlFlow::Continue(());
+        }
+        self.path.push('/');
+        let Ok(name) = raw.to_str() else {
+            self.path.push_str(&raw.to_string_lossy());
+            return self.skip(SkipReason::NotUtf8);
+        };
+        self.path.push_str(name);
+        let known = match entry.file_type() {
+            FileType::Unknown => None, // some file systems tell it only to `stat`
+            kind => Some(kind),
+        };
+        if is_ignored(name) {
+            return ControlFlow::Continue(());
+        }
+        match known {
+            Some(FileType::Directory) => self.child(parent, entry),
+            Some(FileType::Symlink) => self.skip(SkipReason::Symlink),
+            Some(FileType::RegularFile) | None => self.file(parent, entry),
+            Some(_) => self.skip(SkipReason::Special),
+        }
+    }
+
+    fn child(&mut self, parent: BorrowedFd<'_>, entry: &DirEntry) -> ControlFlow<()> {
+        if let Err(why) = SharePath::parse(&self.path) {
+            return self.skip(reason(why));
+        }
+        // The files of a folder at the limit are too deep: don't go and look.
+        if self.above.len() + 1 >= MAX_DEPTH {
+            return self.skip(SkipReason::TooDeep);
+        }
+        match beneath::open_folder(parent, entry.file_name()) {
+            Ok(folder) => self.folder(folder),
+            // It went away, or was replaced by something else, since it was listed.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => ControlFlow::Continue(()),
+            Err(error) => self.unreadable(error.into()),
+        }
+    }
+
+    fn file(&mut self, parent: BorrowedFd<'_>, entry: &DirEntry) -> ControlFlow<()> {
+        let stat = match statat(parent, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(rustix::io::Errno::NOENT) => return ControlFlow::Continue(()),
+            Err(error) => return self.unreadable(error.into()),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return self.child(parent, entry),
+            FileType::Symlink => return self.skip(SkipReason::Symlink),
+            _ => return self.skip(SkipReason::Special),
+        }
+        let path = match SharePath::parse(&self.path) {
+            Ok(path) => path,
+            Err(why) => return self.skip(reason(why)),
+        };
+        let stamp = Stamp::of(&stat);
+        if stamp.size > MAX_FILE_BYTES {
+            return self.skip(SkipReason::TooLarge);
+        }
+        self.summary.files += 1;
+        self.summary.bytes += stamp.size;
+        (self.on)(ScanEvent::Found { path, size: stamp.size, mtime: stamp.mtime_ns.div_euclid(1_000_000_000), stamp })
+    }
+
+    fn skip(&mut self, why: SkipReason) -> ControlFlow<()> {
+        self.summary.skipped += 1;
+        let what = Escaped(&self.path).to_string();
+        (self.on)(ScanEvent::Skipped { what, path: SharePath::parse(&self.path).ok(), why })
+    }
+
+    fn unreadable(&mut self, error: io::Error) -> ControlFlow<()> {
+        if self.summary.folders <= 1 && !self.path.contains('/') {
+            self.root_error = Some(error);
+            return ControlFlow::Break(());
+        }
+        self.summary.unreadable += 1;
+        self.skip(SkipReason::Unreadable)
+    }
+}
+
+/// Whether an entry is left out without a word. Ignore rules of the user's own belong here.
+fn is_ignored(name: &str) -> bool {
+    // A download in progress into a shared folder is offered by its content id, not by its temporary name.
+    name.starts_with('.') && name.ends_with(PART_SUFFIX)
+}
+
+fn reason(why: SharePathError) -> SkipReason {
+    match why {
+        SharePathError::TooLong => SkipReason::TooDeep,
+        SharePathError::EmptyComponent | SharePathError::Traversal | SharePathError::ForbiddenCharacter => SkipReason::NotPortable,
+    }
+}
+
+/// Whether the folder is on a file system whose files have no content but what the kernel makes up when they are read.
+#[cfg(target_os = "linux")]
+#[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap, reason = "the field's type differs between architectures")]
+fn is_pseudo(folder: BorrowedFd<'_>) -> bool {
+    /// procfs, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, devpts, selinuxfs, bpf, efivarfs (`statfs(2)`).
+    const MAGICS: [i64; 11] = [
+        0x9fa0,
+        0x6265_6572,
+        0x0027_e0eb,
+        0x6367_7270,
+        0x6462_6720,
+        0x7472_6163,
+        0x7363_6673,
+        0x1cd1,
+        0xf97c_ff8c,
+        0xcafe_4a11,
+        0xde5e_81e4,
+    ];
+    rustix::fs::fstatfs(folder).is_ok_and(|stat| MAGICS.contains(&(stat.f_type as u32 as i64)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_pseudo(_folder: BorrowedFd<'_>) -> bool {
+    false
+}

@@ -1,0 +1,535 @@
+//! [`State`]: what the node remembers, in one embedded database (redb) in its data folder.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `meta` | name | CBOR; `schema` holds the version of this table list |
+//! | `hashes` | a file's [`Stamp`], 32 bytes big endian | content id |
+//! | `pieces` | content id, number of the chunk (big endian) | up to 32,768 piece hashes; files of one piece need none |
+//! | `shares` | share name | CBOR of [`ShareRecord`] |
+//! | `downloads` | number of the download | CBOR of [`DownloadRecord`] |
+//! | `bitmaps` | number of the download | bitmap of verified pieces |
+//!
+//! A commit is on the disk when the method returns. The identity key is a file of its own, which nothing here touches.
+//! A damaged database is never replaced by an empty one in silence: opening it fails, and [`State::rebuild`] moves it aside.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use potluck_common::content_id::{ContentId, PieceHash};
+use potluck_common::geometry::Geometry;
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition};
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::download_record::{DownloadRecord, MAX_SOURCE_HINTS};
+use super::hasher::Hashed;
+use super::share_dir::{RootId, Stamp};
+
+/// Name of the database in the data folder.
+const DATABASE: &str = "state.redb";
+/// Name of the lock file: held by the one process that runs on the data folder.
+const LOCK: &str = "lock";
+/// Version of the tables above. A newer one is refused, not guessed at.
+const SCHEMA: u32 = 1;
+/// Memory for database pages (8 MiB): the upper levels of the tree of a million files and room for a batch.
+const CACHE_BYTES: usize = 8 << 20;
+/// Piece hashes in one value (1 MiB): what one answer to a peer holds.
+const PIECES_PER_CHUNK: usize = potluck_common::wire::piece::MAX_HASHES as usize;
+/// Most broken databases that are kept aside.
+const MAX_BROKEN: u32 = 1_000;
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const HASHES: TableDefinition<[u8; 32], [u8; 32]> = TableDefinition::new("hashes");
+const PIECES: TableDefinition<([u8; 32], u32), &[u8]> = TableDefinition::new("pieces");
+const SHARES: TableDefinition<&str, &[u8]> = TableDefinition::new("shares");
+const DOWNLOADS: TableDefinition<u64, &[u8]> = TableDefinition::new("downloads");
+const BITMAPS: TableDefinition<u64, &[u8]> = TableDefinition::new("bitmaps");
+const SCHEMA_KEY: &str = "schema";
+
+/// The node's database. One process at a time; callable from several threads.
+#[derive(Debug)]
+pub struct State {
+    database: Database,
+    path: PathBuf,
+    /// Held, not used: the lock ends with the process, however it ends.
+    _lock: OwnedFd,
+}
+
+/// A share as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareRecord {
+    /// The share's name.
+    pub name: String,
+    /// The folder on this disk.
+    pub dir: PathBuf,
+    /// Which folder it was when it was last there.
+    pub root: Option<RootId>,
+}
+
+/// The database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another node runs on the data folder.
+    #[error("another node runs on {}; stop it, or take another --data-dir", dir.display())]
+    InUse {
+        /// The data folder.
+        dir: PathBuf,
+    },
+    /// The database is damaged.
+    #[error(
+        "{} is damaged ({reason}); move it away and start again: then add shares and downloads again, no file and no identity is lost",
+        path.display()
+    )]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// A later version of the program wrote it.
+    #[error("{} was written by a newer version of potluck (format {found}, this one knows {SCHEMA}); run that version", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// The version that was found.
+        found: u32,
+    },
+    /// The disk is full.
+    #[error("no room is left for {}; free some space and start again", path.display())]
+    NoSpace {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The disk failed, or the permissions forbid it.
+    #[error("{} cannot be read or written: {reason}; check the disk and the permissions", path.display())]
+    Disk {
+        /// The database or its folder.
+        path: PathBuf,
+        /// What the system or the database said.
+        reason: String,
+    },
+}
+
+impl State {
+    /// Opens the database of a data folder, and makes both (0700 and 0600) when they are not there.
+    ///
+    /// Checks every page, so that damage is found here and not later: half a second for a million files.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`], [`StateError::Corrupt`], [`StateError::Newer`] and what a disk may do.
+    pub fn open(dir: &Path) -> Result<Self, StateError> {
+        let lock = lock_folder(dir)?;
+        Self::open_locked(dir, lock)
+    }
+
+    /// Moves a damaged database aside and opens an empty one. Returns where the old one is now, if there was one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn rebuild(dir: &Path) -> Result<(Self, Option<PathBuf>), StateError> {
+        let lock = lock_folder(dir)?;
+        let path = dir.join(DATABASE);
+        let aside = move_aside(dir, &path).map_err(|error| disk_error(&path, error))?;
+        Ok((Self::open_locked(dir, lock)?, aside))
+    }
+
+    fn open_locked(dir: &Path, lock: OwnedFd) -> Result<Self, StateError> {
+        let path = dir.join(DATABASE);
+        if !path.exists() {
+            // Made under another name first: an empty `state.redb` is then always damage, never a start that was cut short.
+            let fresh = dir.join("state.redb.new");
+            let _ = std::fs::remove_file(&fresh); // of a start that was cut short
+            let state = Fallible { path: &path };
+            let database = state.run(open_database(&fresh, true))?;
+            state.run(set_up(&database))?;
+            drop(database);
+            std::fs::rename(&fresh, &path).and_then(|()| File::open(dir)?.sync_all()).map_err(|error| disk_error(&path, error))?;
+        }
+        if path.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            return Err(StateError::Corrupt { path, reason: "it is empty".to_owned() });
+        }
+        let database = Fallible { path: &path }.run(open_database(&path, false))?;
+        let state = Self { database, path, _lock: lock };
+        state.check_schema()?;
+        Ok(state)
+    }
+
+    fn check_schema(&self) -> Result<(), StateError> {
+        match self.meta::<u32>(SCHEMA_KEY)? {
+            Some(SCHEMA) => Ok(()),
+            Some(found) if found > SCHEMA => Err(StateError::Newer { path: self.path.clone(), found }),
+            _ => Err(self.corrupt("it does not say its version")),
+        }
+    }
+
+    /// A value by its name: the epoch, known trackers, known peers.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has another type.
+    pub fn meta<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        let bytes = self.run(|| {
+            let table = self.database.begin_read()?.open_table(META)?;
+            Ok(table.get(name)?.map(|value| value.value().to_vec()))
+        })?;
+        bytes.map(|bytes| self.decode(&bytes)).transpose()
+    }
+
+    /// Remembers a value under a name.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_meta<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StateError> {
+        let bytes = self.encode(value)?;
+        self.write(|transaction| {
+            transaction.open_table(META)?.insert(name, bytes.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// The content ids of files that were hashed before, in the order of `stamps`. Fastest with all files at once.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn content_ids(&self, stamps: &[Stamp]) -> Result<Vec<Option<ContentId>>, StateError> {
+        // In the order of the keys, each page of the tree is read once.
+        let mut order: Vec<(usize, &Stamp)> = stamps.iter().enumerate().collect();
+        order.sort_unstable_by_key(|(_, stamp)| **stamp);
+        self.run(|| {
+            let table = self.database.begin_read()?.open_table(HASHES)?;
+            let mut found = vec![None; stamps.len()];
+            for (at, stamp) in order {
+                if let (Some(value), Some(slot)) = (table.get(stamp_key(stamp))?, found.get_mut(at)) {
+                    *slot = Some(ContentId::from_bytes(value.value()));
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// Remembers hashes of files, all in one commit: collect some hundred. A file that is not
+    /// [settled](Stamp::is_settled) is the caller's to leave out.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn put_hashes(&self, files: &[Hashed]) -> Result<(), StateError> {
+        self.write(|transaction| {
+            let mut hashes = transaction.open_table(HASHES)?;
+            let mut pieces = transaction.open_table(PIECES)?;
+            for file in files {
+                hashes.insert(stamp_key(&file.stamp), file.content_id.as_bytes())?;
+                insert_pieces(&mut pieces, file.content_id, &file.pieces)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Remembers the piece hashes of a download. They have been proven to combine to the content id.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn put_pieces(&self, content_id: ContentId, hashes: &[PieceHash]) -> Result<(), StateError> {
+        self.write(|transaction| insert_pieces(&mut transaction.open_table(PIECES)?, content_id, hashes))
+    }
+
+    /// Piece hashes of a file from piece `from` on, as many as one chunk of the database holds beyond it (at most 32,768);
+    /// empty when they are not known.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn pieces_from(&self, content_id: ContentId, geometry: Geometry, from: u32) -> Result<Vec<PieceHash>, StateError> {
+        if geometry.piece_count() == 1 {
+            let only = (from == 0).then(|| PieceHash::from_bytes(*content_id.as_bytes()));
+            return Ok(only.into_iter().collect());
+        }
+        let chunk = from / PIECES_PER_CHUNK as u32;
+        let skip = from as usize % PIECES_PER_CHUNK;
+        self.run(|| {
+            let table = self.database.begin_read()?.open_table(PIECES)?;
+            let value = table.get((*content_id.as_bytes(), chunk))?;
+            let bytes = value.as_ref().map(|value| value.value()).unwrap_or_default();
+            let (hashes, _) = bytes.as_chunks::<32>();
+            Ok(hashes.iter().skip(skip).map(|hash| PieceHash::from_bytes(*hash)).collect())
+        })
+    }
+
+    /// All piece hashes of a file, if they are known: 32 MiB for the largest.
+    ///
+    /// # Errors
+    /// [`StateError::Corrupt`] when they don't combine to the content id; or when the database cannot be read.
+    pub fn pieces(&self, content_id: ContentId, geometry: Geometry) -> Result<Option<Vec<PieceHash>>, StateError> {
+        let mut all = Vec::new();
+        loop {
+            let mut some = self.pieces_from(content_id, geometry, all.len() as u32)?;
+            all.append(&mut some);
+            if all.is_empty() {
+                return Ok(None);
+            }
+            let complete = all.len() as u64 >= geometry.piece_count();
+            if complete && ContentId::combine(geometry, &all) == Some(content_id) {
+                return Ok(Some(all));
+            }
+            if complete || all.len() % PIECES_PER_CHUNK != 0 {
+                return Err(self.corrupt("piece hashes do not combine to their content id"));
+            }
+        }
+    }
+
+    /// Forgets the hashes of files that are nowhere any more: those whose stamp `keep` denies. Piece hashes that neither a
+    /// remaining file nor a download needs go with them. Returns how many files were forgotten.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn forget_hashes(&self, keep: &mut dyn FnMut(&Stamp) -> bool) -> Result<u64, StateError> {
+        let mut needed: std::collections::HashSet<[u8; 32]> = self.downloads()?.iter().map(|d| *d.content_id.as_bytes()).collect();
+        self.write(|transaction| {
+            let mut hashes = transaction.open_table(HASHES)?;
+            let before = hashes.len()?;
+            hashes.retain(|key, content_id| {
+                let kept = keep(&stamp_of_key(key));
+                if kept {
+                    needed.insert(content_id);
+                }
+                kept
+            })?;
+            transaction.open_table(PIECES)?.retain(|(content_id, _), _| needed.contains(&content_id))?;
+            Ok(before - hashes.len()?)
+        })
+    }
+
+    /// The remembered shares, by name.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn shares(&self) -> Result<Vec<ShareRecord>, StateError> {
+        let values = self.run(|| {
+            let table = self.database.begin_read()?.open_table(SHARES)?;
+            table.iter()?.map(|entry| Ok(entry?.1.value().to_vec())).collect::<Result<Vec<_>, redb::Error>>()
+        })?;
+        values.iter().map(|bytes| self.decode(bytes)).collect()
+    }
+
+    /// Remembers a share, in place of one of the same name.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_share(&self, share: &ShareRecord) -> Result<(), StateError> {
+        let bytes = self.encode(share)?;
+        self.write(|transaction| {
+            transaction.open_table(SHARES)?.insert(share.name.as_str(), bytes.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Forgets a share. Returns whether there was one of that name.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn remove_share(&self, name: &str) -> Result<bool, StateError> {
+        self.write(|transaction| Ok(transaction.open_table(SHARES)?.remove(name)?.is_some()))
+    }
+
+    /// The remembered downloads with their bitmaps, by number.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn downloads(&self) -> Result<Vec<DownloadRecord>, StateError> {
+        let values = self.run(|| {
+            let transaction = self.database.begin_read()?;
+            let (downloads, bitmaps) = (transaction.open_table(DOWNLOADS)?, transaction.open_table(BITMAPS)?);
+            let mut values = Vec::new();
+            for entry in downloads.iter()? {
+                let (id, value) = entry?;
+                let bitmap = bitmaps.get(id.value())?.map(|bits| bits.value().to_vec()).unwrap_or_default();
+                values.push((value.value().to_vec(), bitmap));
+            }
+            Ok(values)
+        })?;
+        let decoded = values.into_iter().map(|(bytes, verified)| Ok(DownloadRecord { verified, ..self.decode(&bytes)? }));
+        decoded.collect()
+    }
+
+    /// Remembers a download, in place of one of the same number. Its bitmap stays.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_download(&self, download: &DownloadRecord) -> Result<(), StateError> {
+        let mut record = download.clone();
+        record.sources.truncate(MAX_SOURCE_HINTS);
+        let bytes = self.encode(&record)?;
+        self.write(|transaction| {
+            transaction.open_table(DOWNLOADS)?.insert(download.id, bytes.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Remembers which pieces of a download are verified. Call it after [`PartFile::sync`](super::PartFile::sync): the bitmap
+    /// must not know of a piece that a power cut can take away.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn checkpoint(&self, id: u64, bitmap: &[u8]) -> Result<(), StateError> {
+        self.write(|transaction| {
+            transaction.open_table(BITMAPS)?.insert(id, bitmap)?;
+            Ok(())
+        })
+    }
+
+    /// Forgets a download and its bitmap. Returns whether there was one of that number.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn remove_download(&self, id: u64) -> Result<bool, StateError> {
+        self.write(|transaction| {
+            transaction.open_table(BITMAPS)?.remove(id)?;
+            Ok(transaction.open_table(DOWNLOADS)?.remove(id)?.is_some())
+        })
+    }
+
+    /// Runs one write transaction; it is on the disk when this returns, or not there at all.
+    fn write<T>(&self, work: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>) -> Result<T, StateError> {
+        self.run(|| {
+            let mut transaction = self.database.begin_write()?;
+            transaction.set_durability(redb::Durability::Immediate)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        })
+    }
+
+    fn run<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StateError> {
+        Fallible { path: &self.path }.run(work())
+    }
+
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, StateError> {
+        serde_cbor::to_vec(value).map_err(|error| StateError::Disk { path: self.path.clone(), reason: error.to_string() })
+    }
+
+    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, StateError> {
+        serde_cbor::from_slice(bytes).map_err(|error| self.corrupt(&error.to_string()))
+    }
+
+    fn corrupt(&self, reason: &str) -> StateError {
+        StateError::Corrupt { path: self.path.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// Names the database in the errors of what is done with it.
+struct Fallible<'a> {
+    path: &'a Path,
+}
+
+impl Fallible<'_> {
+    fn run<T>(&self, result: Result<T, impl Into<redb::Error>>) -> Result<T, StateError> {
+        result.map_err(|error| self.sort(error.into()))
+    }
+
+    fn sort(&self, error: redb::Error) -> StateError {
+        let path = self.path.to_owned();
+        match error {
+            redb::Error::DatabaseAlreadyOpen => StateError::InUse { dir: path.parent().unwrap_or(&path).to_owned() },
+            redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => disk_error(&path, error),
+            redb::Error::Corrupted(_)
+            | redb::Error::Io(_)
+            | redb::Error::UpgradeRequired(_)
+            | redb::Error::RepairAborted
+            | redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TypeDefinitionChanged { .. }
+            | redb::Error::TableDoesNotExist(_)
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TableIsNotMultimap(_) => StateError::Corrupt { path, reason: error.to_string() },
+            error => StateError::Disk { path, reason: error.to_string() },
+        }
+    }
+}
+
+/// Makes the data folder if need be and takes its lock.
+fn lock_folder(dir: &Path) -> Result<OwnedFd, StateError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| disk_error(dir, error))?;
+    let path = dir.join(LOCK);
+    let file =
+        File::options().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|error| disk_error(&path, error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file.into()),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::InUse { dir: dir.to_owned() }),
+        Err(error) => Err(disk_error(&path, error.into())),
+    }
+}
+
+fn open_database(path: &Path, create: bool) -> Result<Database, DatabaseError> {
+    let file = File::options().read(true).write(true).create_new(create).mode(0o600).open(path)?;
+    let backend = FileBackend::new(file)?;
+    Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create_with_backend(backend)
+}
+
+/// Makes all tables, so that reading never meets one that is not there.
+fn set_up(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let schema = serde_cbor::to_vec(&SCHEMA).map_err(|error| StorageError::Io(io::Error::other(error)))?;
+        transaction.open_table(META)?.insert(SCHEMA_KEY, schema.as_slice())?;
+        transaction.open_table(HASHES)?;
+        transaction.open_table(PIECES)?;
+        transaction.open_table(SHARES)?;
+        transaction.open_table(DOWNLOADS)?;
+        transaction.open_table(BITMAPS)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn insert_pieces(
+    table: &mut redb::Table<'_, ([u8; 32], u32), &'static [u8]>,
+    content_id: ContentId,
+    hashes: &[PieceHash],
+) -> Result<(), redb::Error> {
+    if hashes.len() < 2 {
+        return Ok(()); // the content id itself
+    }
+    for (number, chunk) in (0..).zip(hashes.chunks(PIECES_PER_CHUNK)) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|hash| *hash.as_bytes()).collect();
+        table.insert((*content_id.as_bytes(), number), bytes.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Moves what is at `path` to the first free `state.redb.broken-N`.
+fn move_aside(dir: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    for number in 1..=MAX_BROKEN {
+        let aside = dir.join(format!("{DATABASE}.broken-{number}"));
+        if !aside.exists() {
+            std::fs::rename(path, &aside)?;
+            return Ok(Some(aside));
+        }
+    }
+    Err(io::Error::other("there are too many broken databases already; delete some"))
+}
+
+fn disk_error(path: &Path, error: io::Error) -> StateError {
+    let path = path.to_owned();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StateError::NoSpace { path },
+        _ => StateError::Disk { path, reason: error.to_string() },
+    }
+}
+
+/// Ordered as stamps are.
+fn stamp_key(stamp: &Stamp) -> [u8; 32] {
+    let mut key = [0; 32];
+    let ordered_mtime = (stamp.mtime_ns as u64) ^ (1 << 63);
+    let parts = [stamp.dev, stamp.ino, stamp.size, ordered_mtime];
+    key.as_chunks_mut::<8>().0.iter_mut().zip(parts).for_each(|(to, part)| *to = part.to_be_bytes());
+    key
+}
+
+fn stamp_of_key(key: [u8; 32]) -> Stamp {
+    let mut parts = key.as_chunks::<8>().0.iter().map(|part| u64::from_be_bytes(*part));
+    let mut part = || parts.next().unwrap_or_default();
+    Stamp { dev: part(), ino: part(), size: part(), mtime_ns: (part() ^ (1 << 63)) as i64 }
+}

@@ -64,6 +64,8 @@ pub(crate) struct Joined {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
     pub(crate) size: Option<u64>,
+    /// Where one of them has it: a proposal for a name.
+    pub(crate) path: Option<SharePath>,
     pub(crate) peers: Vec<PeerId>,
 }
 
@@ -250,6 +252,7 @@ impl Asking {
                 for content in found.found {
                     let known = all.entry(content.content_id).or_default();
                     known.size = known.size.or(Some(content.size));
+                    known.path = known.path.take().or(content.path);
                     for peer in content.peers.iter().filter_map(|place| peers.get(usize::from(*place)).copied().flatten()) {
                         if peer != me && !known.peers.contains(&peer) {
                             known.peers.push(peer);

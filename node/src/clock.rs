@@ -21,3 +21,8 @@ pub(crate) fn rfc3339(unix_seconds: i64) -> String {
     let seconds = u64::try_from(unix_seconds).unwrap_or(0).min(LAST);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
+
+/// The calendar in whole seconds since 1970-01-01 UTC.
+pub(crate) fn unix_seconds() -> i64 {
+    today().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}

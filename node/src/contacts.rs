@@ -29,11 +29,13 @@ pub(crate) struct Contact {
     pub(crate) direct: bool,
     /// What it calls itself.
     pub(crate) nickname: String,
+    /// Whether the user named it as a tracker: it is asked before it has said what it is.
+    pub(crate) is_named_tracker: bool,
 }
 
 impl Contact {
     pub(crate) fn is_tracker(&self) -> bool {
-        self.identity.as_ref().is_some_and(|identity| identity.is_tracker)
+        self.is_named_tracker || self.identity.as_ref().is_some_and(|identity| identity.is_tracker)
     }
 }
 
@@ -84,6 +86,11 @@ impl Contacts {
     /// From now on the peer is asked directly.
     pub(crate) fn ask_directly(&self, peer: PeerId) {
         self.edit(peer, |contact| contact.direct = true);
+    }
+
+    /// The user says that this is a tracker.
+    pub(crate) fn expect_tracker(&self, peer: PeerId) {
+        self.edit(peer, |contact| contact.is_named_tracker = true);
     }
 
     /// What is known of a peer.

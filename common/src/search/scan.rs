@@ -107,10 +107,9 @@ impl Scan {
     pub fn sources(&self, id: &ContentId, most: usize) -> Option<SourcesOf> {
         let holders = self.contents.get(id)?;
         let peers: Vec<_> = holders.keys().filter(|peer| self.is_online(**peer)).take(most).copied().collect();
-        let size = peers
-            .iter()
-            .find_map(|peer| self.peers.get(peer)?.files.values().find(|file| file.content_id == Some(*id)).map(|file| file.size))?;
-        Some(SourcesOf { size, peers })
+        let has_it = |(_, file): &(&SharePath, &File)| file.content_id == Some(*id);
+        let (path, file) = peers.iter().find_map(|peer| self.peers.get(peer)?.files.iter().find(has_it))?;
+        Some(SourcesOf { size: file.size, path: path.clone(), peers })
     }
 
     fn is_online(&self, peer: PeerNo) -> bool {

@@ -336,6 +336,9 @@ pub struct ContentSources {
     /// Bytes, as the sources say.
     #[serde(rename = "s")]
     pub size: u64,
+    /// Where one of the sources has it: a proposal for a name.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<SharePath>,
     /// Places in the list of peers.
     #[serde(rename = "at")]
     pub peers: Bounded<u16, MAX_SOURCES>,

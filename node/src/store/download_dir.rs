@@ -130,6 +130,13 @@ impl DownloadDir {
         self.folder_path(target).join(target.name.as_str())
     }
 
+    /// Whether anything has the target's name.
+    #[must_use]
+    pub fn is_taken(&self, target: &TargetPath) -> bool {
+        let stat = |folder: OwnedFd| rustix::fs::statat(&folder, target.name.as_str(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+        self.find_folder(target).is_ok_and(|folder| stat(folder).is_ok())
+    }
+
     pub(super) fn folder_path(&self, target: &TargetPath) -> PathBuf {
         target.folders.iter().fold(self.path.clone(), |path, folder| path.join(folder.as_str()))
     }

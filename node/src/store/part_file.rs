@@ -60,6 +60,15 @@ pub enum OnConflict {
     Error,
 }
 
+impl From<crate::types::OnConflict> for OnConflict {
+    fn from(wish: crate::types::OnConflict) -> Self {
+        match wish {
+            crate::types::OnConflict::Number => Self::Number,
+            crate::types::OnConflict::Error => Self::Error,
+        }
+    }
+}
+
 /// A finished download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {

@@ -358,13 +358,42 @@ impl State {
     /// # Errors
     /// When it cannot be written.
     pub fn put_download(&self, download: &DownloadRecord) -> Result<(), StateError> {
-        let mut record = download.clone();
-        record.sources.truncate(MAX_SOURCE_HINTS);
-        let bytes = self.encode(&record)?;
+        self.put_downloads(std::slice::from_ref(download))
+    }
+
+    /// Remembers downloads, all or none. Their bitmaps are not touched.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn put_downloads(&self, downloads: &[DownloadRecord]) -> Result<(), StateError> {
+        if downloads.is_empty() {
+            return Ok(());
+        }
+        let encoded = downloads.iter().map(|download| {
+            let mut record = download.clone();
+            record.sources.truncate(MAX_SOURCE_HINTS);
+            Ok((download.id, self.encode(&record)?))
+        });
+        let encoded: Vec<(u64, Vec<u8>)> = encoded.collect::<Result<_, StateError>>()?;
         self.write(|transaction| {
-            transaction.open_table(DOWNLOADS)?.insert(download.id, bytes.as_slice())?;
+            let mut table = transaction.open_table(DOWNLOADS)?;
+            encoded.iter().try_for_each(|(id, bytes)| table.insert(id, bytes.as_slice()).map(drop))?;
             Ok(())
         })
+    }
+
+    /// Remembers the size of a download, once it is proven. Nothing happens when there is no download of that number.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn set_download_size(&self, id: u64, size: u64) -> Result<(), StateError> {
+        let bytes = self.run(|| {
+            let table = self.database.begin_read()?.open_table(DOWNLOADS)?;
+            Ok(table.get(id)?.map(|value| value.value().to_vec()))
+        })?;
+        let Some(bytes) = bytes else { return Ok(()) };
+        let record: DownloadRecord = self.decode(&bytes)?;
+        self.put_download(&DownloadRecord { size: Some(size), ..record })
     }
 
     /// Remembers which pieces of a download are verified. Call it after [`PartFile::sync`](super::PartFile::sync): the bitmap
@@ -384,9 +413,22 @@ impl State {
     /// # Errors
     /// When it cannot be written.
     pub fn remove_download(&self, id: u64) -> Result<bool, StateError> {
+        Ok(self.remove_downloads(&[id])? > 0)
+    }
+
+    /// Forgets downloads and their bitmaps, all or none. Returns how many of them there were.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn remove_downloads(&self, ids: &[u64]) -> Result<usize, StateError> {
         self.write(|transaction| {
-            transaction.open_table(BITMAPS)?.remove(id)?;
-            Ok(transaction.open_table(DOWNLOADS)?.remove(id)?.is_some())
+            let (mut downloads, mut bitmaps) = (transaction.open_table(DOWNLOADS)?, transaction.open_table(BITMAPS)?);
+            let mut count = 0;
+            for id in ids {
+                bitmaps.remove(id)?;
+                count += usize::from(downloads.remove(id)?.is_some());
+            }
+            Ok(count)
         })
     }
 

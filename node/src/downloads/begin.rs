@@ -1,0 +1,229 @@
+//! How a download begins, or is taken up again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use potluck_common::content_id::PieceHash;
+use potluck_common::geometry::Geometry;
+use potluck_common::transport::{key_of, peer_of};
+
+use super::engine::Engine;
+use super::fetch::Outcome;
+use super::file::{File, Phase, Shelf};
+use super::job::{Follow, Job};
+use super::{Partial, Wish, lock};
+use crate::clock::{now, unix_seconds};
+use crate::core::piece_set::PieceSet;
+use crate::core::scheduler::{FileNo, Priority, Want};
+use crate::error::Failure;
+use crate::store::{DownloadDir, DownloadRecord, Phase as RecordPhase, SourceHint, State, StoreError, already_there};
+use crate::types::OnConflict;
+
+/// A download that the database remembers, with what is left of it on the disk.
+pub(super) struct Restored {
+    record: DownloadRecord,
+    shelf: Shelf,
+    geometry: Option<Geometry>,
+    verified: Option<PieceSet>,
+    hashes: Option<Arc<[PieceHash]>>,
+}
+
+impl Engine {
+    /// Reads what the database remembers, and takes it up if the node is one that stays.
+    pub(super) async fn remember(&mut self) {
+        let state = Arc::clone(&self.setup.state);
+        let download_dir = self.setup.download_dir.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let records = state.downloads().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the downloads of the last run cannot be read");
+                Vec::new()
+            });
+            let wanted = records.into_iter().filter(|record| matches!(record.phase, RecordPhase::Wanted));
+            wanted.map(|record| restore(&state, record, &download_dir)).collect::<Vec<_>>()
+        });
+        self.remembered = read.await.unwrap_or_default();
+        self.next_id = self.remembered.iter().map(|one| one.record.id + 1).max().unwrap_or(1);
+        if self.setup.resume {
+            for restored in std::mem::take(&mut self.remembered) {
+                self.take_up(restored);
+            }
+        }
+    }
+
+    fn take_up(&mut self, restored: Restored) -> FileNo {
+        let Restored { record, shelf, geometry, verified, hashes } = restored;
+        let no = self.new_file_no();
+        let shelf = shelf.numbered(no);
+        let mut file = File::new(record.id, shelf, Some(record.mtime).filter(|mtime| *mtime != 0), record.size);
+        file.phase = Phase::Fetching;
+        self.files.insert(no, file);
+        let size = geometry.map(Geometry::size).or(record.size);
+        let want = Want { content_id: record.content_id, size, hashes, verified, priority: Priority::Normal, in_order: false };
+        self.scheduler.add(no, want);
+        self.publish(no);
+        for hint in record.sources {
+            let Some(peer) = peer_of(&hint.peer) else { continue };
+            if let Some(address) = hint.address.and_then(|address| address.parse().ok()) {
+                self.setup.asking.contacts.learn(peer, &[address]);
+            }
+            self.scheduler.handle_source(no, hint.peer, now());
+        }
+        self.wanting.insert(no);
+        no
+    }
+
+    fn new_file_no(&mut self) -> FileNo {
+        self.next_file += 1;
+        FileNo(self.next_file)
+    }
+
+    /// Begins what a user asked for together. A file that is under way already is not begun twice.
+    pub(super) fn wish(&mut self, wishes: Vec<Wish>) -> Follow {
+        self.next_job += 1;
+        let number = self.next_job;
+        let mut numbers = Vec::with_capacity(wishes.len());
+        let mut new = Vec::new();
+        for wish in wishes {
+            let no = self.find(&wish).unwrap_or_else(|| {
+                let no = self.begin(&wish);
+                new.push((no, wish.clone()));
+                no
+            });
+            if let Some(file) = self.files.get_mut(&no) {
+                file.jobs.push(number);
+            }
+            for source in wish.sources.iter().filter_map(key_of) {
+                self.scheduler.handle_source(no, source, now());
+            }
+            self.wanting.insert(no);
+            numbers.push(no);
+        }
+        let job = Job::new(numbers, now());
+        let follow = job.follow();
+        self.jobs.insert(number, job);
+        self.check(new);
+        follow
+    }
+
+    /// The file of this wish that is under way, or was in an earlier run.
+    fn find(&mut self, wish: &Wish) -> Option<FileNo> {
+        let is_same = |shelf: &Shelf| shelf.content_id == wish.content_id && shelf.target == wish.target && shelf.folder == wish.folder;
+        if let Some((no, _)) = self.files.iter().find(|(_, file)| is_same(&file.shelf) && !file.is_settled()) {
+            return Some(*no);
+        }
+        let place = self.remembered.iter().position(|restored| is_same(&restored.shelf))?;
+        let restored = self.remembered.swap_remove(place);
+        Some(self.take_up(restored))
+    }
+
+    /// Makes a place for a file; it is not asked for before its target was looked at.
+    fn begin(&mut self, wish: &Wish) -> FileNo {
+        let no = self.new_file_no();
+        let shelf = Shelf::new(no, wish.folder.clone(), wish.target.clone(), wish.content_id, wish.on_conflict);
+        self.files.insert(no, File::new(self.next_id, shelf, wish.mtime, wish.size));
+        self.next_id += 1;
+        let want = Want { content_id: wish.content_id, size: wish.size, hashes: None, verified: None, priority: Priority::Normal, in_order: false };
+        self.scheduler.add(no, want);
+        self.scheduler.pause(no);
+        no
+    }
+
+    /// Looks on the disk whether files are there already, and remembers those that are not.
+    fn check(&self, new: Vec<(FileNo, Wish)>) {
+        if new.is_empty() {
+            return;
+        }
+        let records: Vec<DownloadRecord> = new.iter().filter_map(|(no, wish)| self.files.get(no).map(|file| self.record(file, wish))).collect();
+        let (state, cancel, outcomes) = (Arc::clone(&self.setup.state), Arc::clone(&self.cancel), self.outcome_sender.clone());
+        tokio::task::spawn_blocking(move || {
+            let there: Vec<_> = new.iter().map(|(_, wish)| look(wish, &cancel)).collect();
+            let wanted: Vec<DownloadRecord> = records.into_iter().zip(&there).filter(|(_, there)| matches!(there, Ok(None))).map(|(record, _)| record).collect();
+            if let Err(error) = state.put_downloads(&wanted) {
+                tracing::warn!(%error, "the downloads are not remembered; after a restart they must be asked for again");
+            }
+            for ((file, _), there) in new.into_iter().zip(there) {
+                if outcomes.blocking_send(Outcome::Checked { file, there }).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn record(&self, file: &File, wish: &Wish) -> DownloadRecord {
+        let hint = |peer| {
+            let contact = self.setup.asking.contacts.get(peer)?;
+            Some(SourceHint { peer: key_of(peer)?, address: contact.addresses.first().map(ToString::to_string) })
+        };
+        DownloadRecord {
+            id: file.id,
+            content_id: wish.content_id,
+            name: wish.target.name().to_owned(),
+            folder: Some(wish.folder.display().to_string()),
+            target: wish.target.clone(),
+            size: wish.size,
+            phase: RecordPhase::Wanted,
+            created: unix_seconds(),
+            mtime: wish.mtime.unwrap_or(0),
+            sources: wish.sources.iter().filter_map(hint).collect(),
+            verified: Vec::new(),
+        }
+    }
+
+    pub(super) fn on_checked(&mut self, no: FileNo, there: Result<Option<PathBuf>, StoreError>) {
+        match there {
+            Ok(None) => {
+                if let Some(file) = self.files.get_mut(&no) {
+                    file.phase = Phase::Fetching;
+                    self.scheduler.resume(no);
+                }
+            }
+            Ok(Some(path)) => {
+                self.scheduler.remove(no);
+                self.settle_done(no, path, true);
+            }
+            Err(error) => {
+                self.scheduler.remove(no);
+                self.settle_failed(no, Failure::LocalFile, &error.to_string());
+            }
+        }
+    }
+
+    /// Lets others fetch what is there of a file.
+    pub(super) fn publish(&self, no: FileNo) {
+        let Some(file) = self.files.get(&no) else { return };
+        let (Some(part), Some(verified)) = (file.shelf.open_part(), self.scheduler.verified(no)) else { return };
+        lock(&self.board.partial).insert(file.shelf.content_id, Partial { part, verified: verified.clone() });
+    }
+}
+
+/// Where a file lies already, if it does. Blocks; reads the file if its size is right.
+///
+/// # Errors
+/// When the folder cannot be used, or another file has the name and that is an error.
+fn look(wish: &Wish, cancel: &std::sync::atomic::AtomicBool) -> Result<Option<PathBuf>, StoreError> {
+    let dir = DownloadDir::open(&wish.folder)?;
+    let shelf = Shelf::new(FileNo(0), wish.folder.clone(), wish.target.clone(), wish.content_id, wish.on_conflict);
+    let target = shelf.target_path()?;
+    let path = dir.path_of(&target);
+    if wish.size.is_some_and(|size| already_there(&dir, &target, wish.content_id, size, cancel)) {
+        return Ok(Some(path));
+    }
+    if wish.on_conflict == OnConflict::Error && dir.is_taken(&target) {
+        return Err(StoreError::Exists { path });
+    }
+    Ok(None)
+}
+
+/// What is left of a download of an earlier run. Blocks.
+fn restore(state: &State, record: DownloadRecord, download_dir: &std::path::Path) -> Restored {
+    let folder = record.folder.as_ref().map_or_else(|| download_dir.to_owned(), PathBuf::from);
+    let shelf = Shelf::new(FileNo(0), folder, record.target.clone(), record.content_id, OnConflict::Number);
+    let geometry = record.size.and_then(|size| Geometry::new(size).ok());
+    let hashes = geometry.and_then(|geometry| state.pieces(record.content_id, geometry).ok().flatten()).map(Arc::from);
+    let verified = geometry.filter(|_| hashes.is_some() && record.verified.iter().any(|byte| *byte != 0)).and_then(|geometry| {
+        // A temporary file that is gone has to be fetched anew; one that cannot be opened now may be there later.
+        let part = shelf.part(geometry).ok()?;
+        (!part.is_new()).then(|| PieceSet::from_bytes(geometry, &record.verified))
+    });
+    Restored { record, shelf, geometry, verified, hashes }
+}

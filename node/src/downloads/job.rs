@@ -1,0 +1,143 @@
+//! What a user asked for together, and how it goes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::lock;
+use crate::core::scheduler::FileNo;
+use crate::error::Failure;
+use crate::types::TransferLine;
+
+/// The time over which a rate is told.
+const RATE_SPAN: Duration = Duration::from_secs(3);
+
+/// How a job goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct JobView {
+    pub(crate) bytes: u64,
+    pub(crate) total: u64,
+    /// Bytes per second.
+    pub(crate) rate: u64,
+    /// Peers that send.
+    pub(crate) sources: u32,
+    pub(crate) files_done: u64,
+    pub(crate) files: u64,
+    /// Since when nothing has come.
+    pub(crate) stalled_since: Option<Instant>,
+    /// Whether a peer sent wrong bytes for it.
+    pub(crate) was_lied_to: bool,
+    /// Whether the disk does not take it for now.
+    pub(crate) is_blocked: bool,
+    /// Lines in the list of outcomes.
+    pub(crate) outcomes: usize,
+    /// Whether every file is done or failed.
+    pub(crate) settled: bool,
+}
+
+/// Follows a job: how it goes, and what became of each file. Dropping it changes nothing.
+pub(crate) struct Follow {
+    pub(crate) view: watch::Receiver<JobView>,
+    outcomes: Arc<Mutex<Vec<TransferLine>>>,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl Follow {
+    /// What the disk said last.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    /// The outcomes from number `from` on.
+    pub(crate) fn outcomes(&self, from: usize) -> Vec<TransferLine> {
+        lock(&self.outcomes).get(from..).unwrap_or_default().to_vec()
+    }
+}
+
+/// Files that were wished for together. As many outcomes as files, and no more, are kept.
+pub(super) struct Job {
+    pub(super) files: Vec<FileNo>,
+    pub(super) view: watch::Sender<JobView>,
+    outcomes: Arc<Mutex<Vec<TransferLine>>>,
+    /// What the disk said last.
+    trouble: Arc<Mutex<Option<String>>>,
+    /// Bytes of files that are finished.
+    finished_bytes: u64,
+    /// Bytes at the last measurement.
+    last_bytes: u64,
+    recent: VecDeque<(Instant, u64)>,
+}
+
+impl Job {
+    pub(super) fn new(files: Vec<FileNo>, now: Instant) -> Self {
+        let view = JobView { files: files.len() as u64, stalled_since: Some(now), ..JobView::default() };
+        Self { files, view: watch::Sender::new(view), outcomes: Arc::default(), trouble: Arc::default(), finished_bytes: 0, last_bytes: 0, recent: VecDeque::new() }
+    }
+
+    pub(super) fn follow(&self) -> Follow {
+        Follow { view: self.view.subscribe(), outcomes: Arc::clone(&self.outcomes), trouble: Arc::clone(&self.trouble) }
+    }
+
+    /// One file is in its place.
+    pub(super) fn done(&mut self, line: TransferLine, bytes: u64) {
+        self.finished_bytes += bytes;
+        self.settle(line, true);
+    }
+
+    /// One file cannot be had.
+    pub(super) fn failed(&mut self, name: String, content_id: String, failure: Failure, error: String) {
+        self.settle(TransferLine::Failed { name, content_id: Some(content_id), error, code: failure.exit_code() }, false);
+    }
+
+    fn settle(&mut self, line: TransferLine, done: bool) {
+        let mut outcomes = lock(&self.outcomes);
+        outcomes.push(line);
+        let count = outcomes.len();
+        drop(outcomes);
+        self.view.send_modify(|view| {
+            view.files_done += u64::from(done);
+            view.outcomes = count;
+            view.settled = count as u64 >= view.files;
+            view.bytes = view.bytes.max(self.finished_bytes);
+        });
+    }
+
+    /// The disk does not take a file for now; it is tried again.
+    pub(super) fn blocked(&self, error: &str) {
+        *lock(&self.trouble) = Some(error.to_owned());
+        self.view.send_modify(|view| view.is_blocked = true);
+    }
+
+    /// Whether nothing more will happen to it.
+    pub(super) fn is_over(&self) -> bool {
+        self.view.borrow().settled
+    }
+
+    pub(super) fn lied_to(&self) {
+        self.view.send_modify(|view| view.was_lied_to = true);
+    }
+
+    /// Takes how far the unfinished files are: bytes there, bytes in all, peers that send, and whether anything is under way.
+    pub(super) fn measure(&mut self, verified: u64, total: u64, sources: u32, now: Instant) {
+        let bytes = self.finished_bytes + verified;
+        self.recent.push_back((now, bytes));
+        while self.recent.len() > 2 && self.recent.front().is_some_and(|(at, _)| now - *at > RATE_SPAN) {
+            self.recent.pop_front();
+        }
+        let rate = self.recent.front().map_or(0, |(at, was)| {
+            let seconds = (now - *at).as_secs_f64();
+            if seconds > 0.0 { (bytes.saturating_sub(*was) as f64 / seconds) as u64 } else { 0 }
+        });
+        let moved = bytes != self.last_bytes || sources > 0;
+        self.last_bytes = bytes;
+        self.view.send_modify(|view| {
+            view.bytes = bytes;
+            view.total = self.finished_bytes + total;
+            view.rate = rate;
+            view.sources = sources;
+            view.stalled_since = if moved { None } else { view.stalled_since.or(Some(now)) };
+        });
+    }
+}

@@ -1,0 +1,160 @@
+//! Downloads: the task that glues the scheduler to the network and the disk.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the handle: wish for files, follow them, list them |
+//! | `engine.rs` | the task: owns the scheduler, routes what happens |
+//! | `begin.rs` | how a download begins, or is taken up after a restart |
+//! | `fetch.rs` | one request: ask, verify, write |
+//! | `file.rs` | one file: where it goes, how far it is |
+//! | `finish.rs` | checkpoints, the end, and what a disk does not take |
+//! | `report.rs` | how downloads are shown |
+//! | `job.rs` | what a user asked for together, and how it goes |
+//! | `verb.rs` | the verb: references to wishes, wishes to lines |
+
+mod begin;
+mod engine;
+mod fetch;
+mod file;
+mod finish;
+mod job;
+mod report;
+mod verb;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use libp2p::PeerId;
+use potluck_common::content_id::ContentId;
+use potluck_common::share_path::SharePath;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::asking::Asking;
+use crate::core::piece_set::PieceSet;
+use crate::net::NetEvent;
+use crate::store::{PartFile, State};
+use crate::types::{DownloadLine, Event, OnConflict};
+
+use job::Follow;
+
+/// Wishes and questions that may wait for the engine.
+const COMMAND_QUEUE: usize = 64;
+/// Bytes of answers that may be in flight at once: the memory that a download takes beside its tables.
+const MAX_IN_FLIGHT_BYTES: u64 = 24 << 20;
+
+/// One file that somebody wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) content_id: ContentId,
+    /// Bytes, if somebody said so.
+    pub(crate) size: Option<u64>,
+    /// Where it goes below `folder`.
+    pub(crate) target: SharePath,
+    /// The download folder; absolute.
+    pub(crate) folder: PathBuf,
+    /// Seconds since 1970; `None`: the time at which it is finished.
+    pub(crate) mtime: Option<i64>,
+    pub(crate) on_conflict: OnConflict,
+    /// Who is known to have it.
+    pub(crate) sources: Vec<PeerId>,
+}
+
+/// All downloads of the node. Cloning shares them.
+#[derive(Clone)]
+pub(crate) struct Downloads {
+    commands: mpsc::Sender<Command>,
+    board: Arc<Board>,
+}
+
+/// What others read while the engine works.
+#[derive(Default)]
+struct Board {
+    partial: Mutex<HashMap<ContentId, Partial>>,
+    totals: Mutex<Totals>,
+}
+
+/// A file that is not complete, of which some pieces can be served.
+#[derive(Clone)]
+pub(crate) struct Partial {
+    pub(crate) part: Arc<PartFile>,
+    pub(crate) verified: PieceSet,
+}
+
+/// All downloads in three numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    /// Downloads that are not done.
+    pub(crate) open: u64,
+    /// Bytes per second.
+    pub(crate) rate: u64,
+    /// Verified bytes since the node started.
+    pub(crate) bytes: u64,
+}
+
+/// What the engine is asked.
+enum Command {
+    Wish { wishes: Vec<Wish>, reply: oneshot::Sender<Follow> },
+    List(oneshot::Sender<Vec<DownloadLine>>),
+    Stop(oneshot::Sender<()>),
+}
+
+/// What the engine works with.
+pub(crate) struct Setup {
+    pub(crate) asking: Asking,
+    pub(crate) state: Arc<State>,
+    pub(crate) net_events: broadcast::Receiver<NetEvent>,
+    pub(crate) events: broadcast::Sender<Event>,
+    /// Where downloads go that were asked for without a folder.
+    pub(crate) download_dir: PathBuf,
+    /// Whether the downloads that the database remembers go on by themselves.
+    pub(crate) resume: bool,
+}
+
+impl Downloads {
+    /// Starts the engine.
+    pub(crate) fn start(setup: Setup) -> Self {
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let board = Arc::new(Board::default());
+        tokio::spawn(engine::Engine::new(setup, Arc::clone(&board)).run(queue));
+        Self { commands, board }
+    }
+
+    /// Wants files, together. They are fetched whether anybody follows or not. `None` while the node is stopping.
+    pub(crate) async fn wish(&self, wishes: Vec<Wish>) -> Option<Follow> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Wish { wishes, reply }).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// The downloads that are not done, and those that were done since the node started.
+    pub(crate) async fn lines(&self) -> Vec<DownloadLine> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::List(reply)).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// What can be served of a file that is still being fetched.
+    pub(crate) fn partial(&self, id: &ContentId) -> Option<Partial> {
+        lock(&self.board.partial).get(id).cloned()
+    }
+
+    /// All downloads in three numbers.
+    pub(crate) fn totals(&self) -> Totals {
+        *lock(&self.board.totals)
+    }
+
+    /// Saves how far everything is, and stops.
+    pub(crate) async fn stop(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Stop(reply)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,345 @@
+//! The facade: everything that a face of the node — prompt, control socket, page — can ask for.
+//!
+//! [`Node::start`] opens the data folder, starts the tasks and gives back a handle; [`Node::execute`] (in `commands.rs`)
+//! carries a command out. Nothing above this file knows a task, a swarm or a database.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+use potluck_common::buffer::BufferPool;
+use potluck_common::identity::{self, IdentityError};
+use potluck_common::transport::key_of;
+use potluck_common::wire::index::Address;
+use potluck_common::wire::{MAX_ADDRESSES, Text};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::asking::Asking;
+use crate::browse::Browse;
+use crate::clock::now;
+use crate::config::Config;
+use crate::contacts::Contacts;
+use crate::core::upload_slots::{self, UploadSlots};
+use crate::downloads::{self, Downloads};
+use crate::error::{CommandError, Failure};
+use crate::indexer::Indexer;
+use crate::net::{self, Identity, Inbound, Net, NetError, NetEvent};
+use crate::shares::Shares;
+use crate::store::{ShareDir, ShareError, ShareRecord, State, StateError};
+use crate::trackers::{self, Trackers};
+use crate::types::{Event, Item};
+use crate::uploads::{self, Larder, PieceRequest, Uploads};
+use crate::commands::Lines;
+
+/// Events that a face may be behind before it misses some.
+const EVENT_QUEUE: usize = 1024;
+/// The same for the tasks inside.
+const NET_EVENT_QUEUE: usize = 1024;
+/// Idle buffers of 1 MiB that are kept between transfers: what a download and an upload at full speed have in use.
+const IDLE_BUFFERS: usize = 16;
+/// How long a newly dialled peer may take to say what it is.
+const IDENTIFY_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the first address of ours may take to appear.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long stopping may take in all.
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// The file of the identity key in the data folder.
+const IDENTITY_FILE: &str = "identity";
+
+/// A running node. Cloning shares it.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    asking: Asking,
+    shares: Arc<Shares>,
+    indexer: Indexer,
+    trackers: Trackers,
+    downloads: Downloads,
+    uploads: Arc<Uploads>,
+    state: Arc<State>,
+    identified: watch::Receiver<u64>,
+}
+
+impl Node {
+    /// Starts a node: opens its data folder, listens, and goes on with what it was doing.
+    ///
+    /// # Errors
+    /// When the data folder is in use, damaged or not writable, a share is not there, or the network cannot be used.
+    pub async fn start(config: Config) -> Result<(Self, broadcast::Receiver<Event>), CommandError> {
+        let data_dir = config.data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || open_data_dir(&data_dir)).await;
+        let (key, state, remembered) = opened.map_err(|error| CommandError::new(Failure::Other, error.to_string()))??;
+        let state = Arc::new(state);
+        let me = key.public().to_peer_id();
+        let shares = Arc::new(Shares::new(rand::random()));
+        let folders = if config.one_shot { Vec::new() } else { open_shares(&config, &remembered)? };
+
+        let buffers = BufferPool::new(IDLE_BUFFERS);
+        let Net { handle, events: net_events, inbound } = net::spawn(key, &config.listen, config.mdns, buffers.clone()).map_err(net_error)?;
+        let (events, first_events) = broadcast::channel(EVENT_QUEUE);
+        let (net_sender, _) = broadcast::channel(NET_EVENT_QUEUE);
+        let contacts = Arc::new(Contacts::default());
+        let asking = Asking { net: handle.clone(), contacts: Arc::clone(&contacts), namespace: config.namespace.clone() };
+
+        let indexer = Indexer::start(Arc::clone(&shares), Arc::clone(&state), events.clone());
+        let downloads = Downloads::start(downloads::Setup {
+            asking: asking.clone(),
+            state: Arc::clone(&state),
+            net_events: net_sender.subscribe(),
+            events: events.clone(),
+            download_dir: config.download_dir.clone(),
+            resume: !config.one_shot,
+        });
+        let larder = Larder::new(Arc::clone(&shares), Arc::clone(&state), downloads.clone(), indexer.clone(), buffers);
+        let slots = UploadSlots::new(upload_slots::Config { limit_up: config.limit_up, ..upload_slots::Config::default() }, now());
+        let (uploads, piece_requests) = uploads::start(handle.clone(), larder, slots, net_sender.subscribe());
+
+        let (address_sender, addresses) = watch::channel(Vec::new());
+        let (identified_sender, identified) = watch::channel(0);
+        let my_key = key_of(&me).ok_or_else(|| CommandError::new(Failure::Other, "the identity key is of an unknown kind"))?;
+        let browse = Browse::new(Arc::clone(&shares), handle.clone(), config.namespace.clone(), &config.nickname, my_key, addresses.clone());
+        let trackers = Trackers::start(trackers::Setup {
+            asking: asking.clone(),
+            shares: Arc::clone(&shares),
+            events: events.clone(),
+            net_events: net_sender.clone(),
+            addresses,
+            nickname: Text::truncated(&config.nickname),
+            trackers: config.trackers.clone(),
+            find: config.trackers.is_empty() && (config.dial.is_empty() || !config.one_shot),
+            stays: !config.one_shot,
+        });
+        let router = Router { me, contacts, events, net_events: net_sender, addresses: address_sender, identified: identified_sender };
+        tokio::spawn(router.run(net_events));
+        tokio::spawn(route_inbound(inbound, browse, piece_requests));
+
+        let node = Self(Arc::new(Inner { config, asking, shares, indexer, trackers, downloads, uploads, state, identified }));
+        node.open_folders(folders);
+        node.await_listening().await?;
+        node.dial_all().await?;
+        Ok((node, first_events))
+    }
+
+    /// Ends within five seconds: leaves the trackers, saves how far the downloads are.
+    pub async fn shutdown(&self) {
+        let orderly = async {
+            self.0.indexer.stop();
+            self.0.downloads.stop().await;
+            self.0.trackers.stop().await;
+        };
+        if tokio::time::timeout(STOP_PATIENCE, orderly).await.is_err() {
+            tracing::warn!("not everything could be saved in time; what was checkpointed is safe");
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn asking(&self) -> &Asking {
+        &self.0.asking
+    }
+
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.0.shares
+    }
+
+    pub(crate) fn trackers(&self) -> &Trackers {
+        &self.0.trackers
+    }
+
+    pub(crate) fn downloads(&self) -> &Downloads {
+        &self.0.downloads
+    }
+
+    pub(crate) fn uploads(&self) -> &Uploads {
+        &self.0.uploads
+    }
+
+    /// Waits until a peer has said what it is, for a while.
+    pub(crate) async fn identified(&self, peer: PeerId) -> Option<Identity> {
+        let mut moved = self.0.identified.clone();
+        let known = || self.0.asking.contacts.get(&peer).and_then(|contact| contact.identity);
+        let wait = async {
+            loop {
+                if let Some(identity) = known() {
+                    return Some(identity);
+                }
+                moved.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(IDENTIFY_PATIENCE, wait).await.ok().flatten()
+    }
+
+    /// Waits until the node can be reached somewhere, if it is to listen.
+    async fn await_listening(&self) -> Result<(), CommandError> {
+        if self.0.config.listen == crate::config::Listen::Nowhere {
+            return Ok(());
+        }
+        let mut addresses = self.0.trackers.addresses();
+        let first = tokio::time::timeout(LISTEN_PATIENCE, addresses.wait_for(|addresses| !addresses.is_empty())).await;
+        match first {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(CommandError::new(Failure::Unreachable, "no address to listen on came up; check --listen and the network interfaces")),
+        }
+    }
+
+    async fn dial_all(&self) -> Result<(), CommandError> {
+        for address in &self.0.config.dial {
+            let dialled = self.dial_address(&address.to_string()).await;
+            match dialled {
+                Ok(peer) => drop(self.identified(peer).await),
+                Err(error) if self.0.config.one_shot => return Err(error),
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn open_folders(&self, folders: Vec<(String, PathBuf, Option<ShareDir>)>) {
+        for (name, path, dir) in folders {
+            self.0.shares.change(|table| table.open_share(&name, path, dir.map(Arc::new)));
+            self.0.indexer.list(&name);
+        }
+    }
+
+    /// Shares one more folder, now and after restarts.
+    pub(crate) async fn share_add(&self, name: Option<String>, dir: PathBuf, out: &Lines) -> Result<(), CommandError> {
+        let name = name.unwrap_or_else(|| ShareDir::default_name(&dir));
+        if self.0.shares.lock().has_share(&name) {
+            let message = format!("there is a share {name} already; choose another name with NAME={}", dir.display());
+            return Err(CommandError::new(Failure::Usage, message));
+        }
+        let opened = ShareDir::open(&name, &dir).map_err(|error| share_error(&error))?;
+        let record = ShareRecord { name: name.clone(), dir: dir.clone(), root: Some(opened.root()) };
+        self.0.state.put_share(&record).map_err(|error| state_error(&error))?;
+        self.open_folders(vec![(name.clone(), dir, Some(opened))]);
+        let line = self.0.shares.lines().into_iter().find(|line| line.name == name);
+        if let Some(line) = line {
+            out.send(Item::Share(line)).await;
+        }
+        Ok(())
+    }
+
+    /// Shares a folder no longer.
+    pub(crate) async fn share_remove(&self, name: &str, out: &Lines) -> Result<(), CommandError> {
+        let remembered = self.0.state.shares().map_err(|error| state_error(&error))?;
+        let stored = remembered.into_iter().find(|share| share.name == name || share.dir.as_os_str() == name).map(|share| share.name);
+        let open = self.0.shares.lock().share_named(name);
+        let Some(known) = open.or(stored) else {
+            return Err(CommandError::new(Failure::NotFound, format!("no share is called {name}; `potluck share ls` lists them")));
+        };
+        let line = self.0.shares.lines().into_iter().find(|line| line.name == known);
+        self.0.state.remove_share(&known).map_err(|error| state_error(&error))?;
+        self.0.shares.change(|table| table.close_share(&known));
+        if let Some(line) = line {
+            out.send(Item::Share(crate::types::ShareLine { state: "removed".to_owned(), ..line })).await;
+        }
+        Ok(())
+    }
+}
+
+/// Opens identity and database. Blocks.
+fn open_data_dir(dir: &Path) -> Result<(libp2p::identity::Keypair, State, Vec<ShareRecord>), CommandError> {
+    let state = State::open(dir).map_err(|error| state_error(&error))?;
+    let key = identity::load_or_create(&dir.join(IDENTITY_FILE)).map_err(|error| {
+        let failure = if matches!(error, IdentityError::TooWide { .. }) { Failure::NotPermitted } else { Failure::LocalFile };
+        CommandError::new(failure, error.to_string())
+    })?;
+    let shares = state.shares().map_err(|error| state_error(&error))?;
+    Ok((key, state, shares))
+}
+
+/// Opens the folders of the command line, which must be there, and those that are remembered, which may be away.
+fn open_shares(config: &Config, remembered: &[ShareRecord]) -> Result<Vec<(String, PathBuf, Option<ShareDir>)>, CommandError> {
+    let mut all: Vec<(String, PathBuf, Option<ShareDir>)> = Vec::new();
+    for (name, dir) in &config.shares {
+        let name = name.clone().unwrap_or_else(|| ShareDir::default_name(dir));
+        if let Some((_, other, _)) = all.iter().find(|(known, _, _)| *known == name) {
+            let message = format!("{} and {} would both be shared as {name}; give one another name with --share NAME=DIR", other.display(), dir.display());
+            return Err(CommandError::new(Failure::Usage, message));
+        }
+        let opened = ShareDir::open(&name, dir).map_err(|error| share_error(&error))?;
+        all.push((name, dir.clone(), Some(opened)));
+    }
+    for share in remembered {
+        if all.iter().any(|(known, _, _)| *known == share.name) {
+            continue;
+        }
+        let opened = ShareDir::open(&share.name, &share.dir).and_then(|dir| dir.check(share.root).map(|()| dir));
+        if let Err(error) = &opened {
+            tracing::warn!(share = %share.name, "{error}");
+        }
+        all.push((share.name.clone(), share.dir.clone(), opened.ok()));
+    }
+    Ok(all)
+}
+
+fn share_error(error: &ShareError) -> CommandError {
+    let failure = if matches!(error, ShareError::BadName { .. }) { Failure::Usage } else { Failure::LocalFile };
+    CommandError::new(failure, error.to_string())
+}
+
+fn state_error(error: &StateError) -> CommandError {
+    CommandError::new(Failure::LocalFile, error.to_string())
+}
+
+fn net_error(error: NetError) -> CommandError {
+    CommandError::new(Failure::Unreachable, error.to_string())
+}
+
+/// Hands what peers ask to those who serve. Never waits: what they cannot take is told that we are busy when its reply
+/// is dropped.
+async fn route_inbound(mut inbound: mpsc::Receiver<Inbound>, browse: Browse, pieces: mpsc::Sender<PieceRequest>) {
+    while let Some(request) = inbound.recv().await {
+        match request {
+            Inbound::Index { peer, request, reply } => browse.handle(peer, request, reply),
+            Inbound::Piece { peer, request, reply } => {
+                let _ = pieces.send(PieceRequest { peer, request, reply }).await;
+            }
+        }
+    }
+}
+
+/// Spreads what happens on the network. Never waits for the network.
+struct Router {
+    me: PeerId,
+    contacts: Arc<Contacts>,
+    events: broadcast::Sender<Event>,
+    net_events: broadcast::Sender<NetEvent>,
+    addresses: watch::Sender<Vec<Address>>,
+    identified: watch::Sender<u64>,
+}
+
+impl Router {
+    async fn run(self, mut events: mpsc::Receiver<NetEvent>) {
+        while let Some(event) = events.recv().await {
+            self.contacts.handle(&event);
+            match &event {
+                NetEvent::Listening(address) => {
+                    let full = address.clone().with(Protocol::P2p(self.me));
+                    let _ = self.events.send(Event::Listening { address: full.to_string() });
+                    self.edit_addresses(address, true);
+                }
+                NetEvent::NotListening(address) => self.edit_addresses(address, false),
+                NetEvent::Identified(..) => self.identified.send_modify(|count| *count += 1),
+                _ => {}
+            }
+            let _ = self.net_events.send(event);
+        }
+    }
+
+    fn edit_addresses(&self, address: &Multiaddr, is_ours: bool) {
+        let text = Address::truncated(&address.to_string());
+        self.addresses.send_modify(|addresses| {
+            addresses.retain(|known| *known != text);
+            if is_ours && addresses.len() < MAX_ADDRESSES {
+                addresses.push(text);
+            }
+        });
+    }
+}

@@ -1,0 +1,341 @@
+//! Serves pieces to peers: the task that glues the upload slots to the disk and the network.
+//!
+//! A request is weighed by the bytes that it asks for; core/upload_slots.rs decides when it is served. Reading runs on the
+//! blocking pool, into buffers that are used again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use libp2p::PeerId;
+use potluck_common::buffer::BufferPool;
+use potluck_common::codec::{Malformed, PieceAnswer};
+use potluck_common::content_id::ContentId;
+use potluck_common::geometry::{Geometry, PIECE_BYTES};
+use potluck_common::transport::key_of;
+use potluck_common::wire::piece::{FileAnswer, Header, MAX_HASHES, MAX_HAVE, Request};
+use potluck_common::wire::{Bounded, MAX_BODY_BYTES, Refusal};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use crate::clock::now;
+use crate::core::upload_slots::{UploadSlots, Verdict};
+use crate::downloads::Downloads;
+use crate::indexer::Indexer;
+use crate::net::{NetEvent, NetHandle, PieceReply};
+use crate::shares::{Place, Shares};
+use crate::store::{ServeError, SharedFile, State};
+
+/// Requests that may wait for the task.
+const REQUEST_QUEUE: usize = 256;
+/// Answers that are under way, finished ones that may wait to be counted.
+const FINISHED_QUEUE: usize = 64;
+/// Files that are kept open, the last used ones: opening one for every piece of it costs more than reading the piece.
+const OPEN_FILES: usize = 32;
+/// Weight of a request that moves few bytes: what it costs to look up.
+const SMALL_BYTES: u64 = 4 << 10;
+/// How often the rate is measured.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the node has sent. Shared by all who show it.
+#[derive(Default)]
+pub(crate) struct Uploads {
+    bytes: AtomicU64,
+    rate: AtomicU64,
+}
+
+impl Uploads {
+    /// Bytes per second, and bytes since the node started.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.rate.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// A request of a peer.
+pub(crate) struct PieceRequest {
+    pub(crate) peer: PeerId,
+    pub(crate) request: Result<Request, Malformed>,
+    pub(crate) reply: PieceReply,
+}
+
+/// Where what is served is found.
+#[derive(Clone)]
+pub(crate) struct Larder {
+    pub(crate) shares: Arc<Shares>,
+    pub(crate) state: Arc<State>,
+    pub(crate) downloads: Downloads,
+    pub(crate) indexer: Indexer,
+    pub(crate) buffers: BufferPool,
+    open: Arc<Mutex<Vec<(ContentId, Arc<SharedFile>)>>>,
+}
+
+/// The task.
+struct Server {
+    net: NetHandle,
+    larder: Larder,
+    uploads: Arc<Uploads>,
+    slots: UploadSlots,
+    /// Requests that wait for a slot.
+    waiting: HashMap<u64, (PeerId, Request, PieceReply)>,
+    finished: mpsc::Sender<u64>,
+    next: u64,
+}
+
+/// Starts the task; requests go to the sender that it gives back.
+pub(crate) fn start(
+    net: NetHandle,
+    larder: Larder,
+    slots: UploadSlots,
+    events: broadcast::Receiver<NetEvent>,
+) -> (Arc<Uploads>, mpsc::Sender<PieceRequest>) {
+    let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
+    let (finished, finished_queue) = mpsc::channel(FINISHED_QUEUE);
+    let uploads = Arc::new(Uploads::default());
+    let server = Server { net, larder, uploads: Arc::clone(&uploads), slots, waiting: HashMap::new(), finished, next: 0 };
+    tokio::spawn(server.run(queue, finished_queue, events));
+    (uploads, requests)
+}
+
+impl Server {
+    async fn run(mut self, mut requests: mpsc::Receiver<PieceRequest>, mut finished: mpsc::Receiver<u64>, mut events: broadcast::Receiver<NetEvent>) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = 0;
+        loop {
+            while let Some(id) = self.slots.poll_serve(now()) {
+                self.serve(id);
+            }
+            let timeout = self.slots.poll_timeout().unwrap_or_else(|| now() + TICK);
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(request) => self.take(request),
+                    None => return,
+                },
+                Some(id) = finished.recv() => self.slots.finished(id, now()),
+                Ok(event) = events.recv() => self.on_net(&event),
+                _ = tick.tick() => {
+                    let bytes = self.uploads.bytes.load(Ordering::Relaxed);
+                    self.uploads.rate.store(bytes - std::mem::replace(&mut last, bytes), Ordering::Relaxed);
+                }
+                () = sleep_until(timeout.into()) => {}
+            }
+        }
+    }
+
+    fn on_net(&mut self, event: &NetEvent) {
+        if let NetEvent::Disconnected(peer) = event
+            && let Some(key) = key_of(peer)
+        {
+            self.slots.peer_gone(key);
+            self.waiting.retain(|_, (waiting, _, _)| waiting != peer);
+        }
+    }
+
+    fn take(&mut self, PieceRequest { peer, request, reply }: PieceRequest) {
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "event=malformed_request");
+                return self.refuse(reply, Refusal::Unsupported, None);
+            }
+        };
+        let Some(key) = key_of(&peer) else { return };
+        self.next += 1;
+        let id = self.next;
+        match self.slots.ask(key, id, weight(&request), now()) {
+            Verdict::Serve | Verdict::Queued { .. } => {
+                self.waiting.insert(id, (peer, request, reply));
+            }
+            Verdict::Refuse { why, ahead } => self.refuse(reply, why, ahead),
+        }
+    }
+
+    fn refuse(&self, reply: PieceReply, why: Refusal, queue: Option<u32>) {
+        let net = self.net.clone();
+        tokio::spawn(async move { net.answer_piece(reply, Header::Refused { why, queue }.into()).await });
+    }
+
+    /// Reads and answers in a task of its own.
+    fn serve(&mut self, id: u64) {
+        let Some((peer, request, reply)) = self.waiting.remove(&id) else {
+            return self.slots.finished(id, now());
+        };
+        let (net, larder, uploads, finished) = (self.net.clone(), self.larder.clone(), Arc::clone(&self.uploads), self.finished.clone());
+        tokio::spawn(async move {
+            if reply.is_open() {
+                let answer = tokio::task::spawn_blocking(move || larder.answer(&request)).await;
+                let answer = answer.unwrap_or_else(|error| {
+                    tracing::error!(%peer, %error, "serving failed");
+                    Header::Refused { why: Refusal::Unavailable, queue: None }.into()
+                });
+                uploads.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
+                net.answer_piece(reply, answer).await;
+            }
+            let _ = finished.send(id).await;
+        });
+    }
+}
+
+/// Bytes that a request may make us send.
+fn weight(request: &Request) -> u64 {
+    match request {
+        Request::Piece { .. } | Request::Files { .. } => u64::from(PIECE_BYTES),
+        Request::Hashes { .. } => SMALL_BYTES * 4,
+        Request::Have { .. } => SMALL_BYTES,
+    }
+}
+
+impl Larder {
+    pub(crate) fn new(shares: Arc<Shares>, state: Arc<State>, downloads: Downloads, indexer: Indexer, buffers: BufferPool) -> Self {
+        Self { shares, state, downloads, indexer, buffers, open: Arc::default() }
+    }
+
+    /// Reads the answer to a request. Blocks.
+    fn answer(&self, request: &Request) -> PieceAnswer {
+        let answer = match request {
+            Request::Hashes { content_id, from } => self.hashes(content_id, *from),
+            Request::Piece { content_id, piece } => self.piece(content_id, *piece),
+            Request::Files { content_ids } => Ok(self.files(content_ids)),
+            Request::Have { content_id, from } => self.have(content_id, *from),
+        };
+        answer.unwrap_or_else(|why| Header::Refused { why, queue: None }.into())
+    }
+
+    fn place(&self, id: &ContentId) -> Option<Place> {
+        self.shares.lock().place(id)
+    }
+
+    /// How a file that can be served is cut.
+    fn geometry(&self, id: &ContentId) -> Result<Geometry, Refusal> {
+        let size = self.place(id).map(|place| place.stamp.size);
+        let known = size.and_then(|size| Geometry::new(size).ok()).or_else(|| self.downloads.partial(id).map(|partial| partial.part.geometry()));
+        known.ok_or(Refusal::NotFound)
+    }
+
+    fn hashes(&self, id: &ContentId, from: u32) -> Result<PieceAnswer, Refusal> {
+        let geometry = self.geometry(id)?;
+        geometry.piece(u64::from(from)).ok_or(Refusal::NotFound)?;
+        let mut hashes = self.state.pieces_from(*id, geometry, from).map_err(|error| {
+            tracing::warn!(%error, "piece hashes cannot be read");
+            Refusal::Unavailable
+        })?;
+        hashes.truncate(MAX_HASHES as usize);
+        if hashes.is_empty() {
+            return Err(Refusal::Unavailable);
+        }
+        let body: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
+        Ok(PieceAnswer { header: Header::Hashes { size: geometry.size(), count: hashes.len() as u32 }, body: body.into() })
+    }
+
+    fn piece(&self, id: &ContentId, number: u32) -> Result<PieceAnswer, Refusal> {
+        let geometry = self.geometry(id)?;
+        let piece = geometry.piece(u64::from(number)).ok_or(Refusal::NotFound)?;
+        let mut body = self.buffers.take(geometry.length(piece) as usize).ok_or(Refusal::Unavailable)?;
+        if let Some(partial) = self.downloads.partial(id) {
+            if !partial.verified.contains(piece) {
+                return Err(Refusal::NotFound);
+            }
+            partial.part.read_piece(piece, &mut body).map_err(|_| Refusal::NotFound)?;
+        } else {
+            self.read(id, geometry.offset(piece), &mut body)?;
+        }
+        Ok(PieceAnswer { header: Header::Piece { length: body.len() as u32 }, body })
+    }
+
+    /// Reads as many of the files, whole and in order, as fit in one body.
+    fn files(&self, ids: &[ContentId]) -> PieceAnswer {
+        let Some(mut body) = self.buffers.take(MAX_BODY_BYTES) else { return Header::Refused { why: Refusal::Unavailable, queue: None }.into() };
+        let mut used = 0;
+        let mut files = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(rest) = body.get_mut(used..) else { break };
+            match self.file(id, rest) {
+                Ok(Some(length)) => {
+                    used += length;
+                    files.push(FileAnswer::Length(length as u32));
+                }
+                Ok(None) => break,
+                Err(why) => files.push(FileAnswer::Refused(why)),
+            }
+        }
+        body.truncate(used);
+        PieceAnswer { header: Header::Files { files: Bounded::truncated(files) }, body }
+    }
+
+    /// Reads one small file to the front of `room`; `None` when it does not fit there.
+    fn file(&self, id: &ContentId, room: &mut [u8]) -> Result<Option<usize>, Refusal> {
+        let place = self.place(id).ok_or(Refusal::NotFound)?;
+        if place.stamp.size > u64::from(PIECE_BYTES) {
+            return Err(Refusal::Unsupported); // it is not a file of one piece: its hashes are asked for first
+        }
+        let Some(room) = room.get_mut(..place.stamp.size as usize) else { return Ok(None) };
+        self.read(id, 0, room)?;
+        Ok(Some(room.len()))
+    }
+
+    fn have(&self, id: &ContentId, from: u32) -> Result<PieceAnswer, Refusal> {
+        let geometry = self.geometry(id)?;
+        let bitmap = self.downloads.partial(id).map(|partial| {
+            let bytes = partial.verified.to_bytes();
+            let start = (from / 8) as usize;
+            let end = bytes.len().min(start + (MAX_HAVE / 8) as usize);
+            bytes.get(start..end).unwrap_or_default().to_vec()
+        });
+        if bitmap.is_some() && from % 8 != 0 {
+            return Err(Refusal::Unsupported);
+        }
+        Ok(Header::Have { size: geometry.size(), bitmap }.into())
+    }
+
+    /// Reads bytes of a shared file, if it is still what was hashed.
+    fn read(&self, id: &ContentId, offset: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
+        let file = match self.opened(id) {
+            Some(file) => file,
+            None => self.open(id)?,
+        };
+        file.read_at(offset, buffer).map_err(|error| self.lost(id, &error))
+    }
+
+    fn opened(&self, id: &ContentId) -> Option<Arc<SharedFile>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = open.iter().position(|(known, _)| known == id)?;
+        let entry = open.remove(at);
+        let file = Arc::clone(&entry.1);
+        open.push(entry);
+        Some(file)
+    }
+
+    fn open(&self, id: &ContentId) -> Result<Arc<SharedFile>, Refusal> {
+        let place = self.place(id).ok_or(Refusal::NotFound)?;
+        let file = place.dir.open_file(place.path.within_share()).map_err(|error| self.lost(id, &error))?;
+        if file.stamp() != place.stamp {
+            return Err(self.lost(id, &ServeError::Changed));
+        }
+        let file = Arc::new(file);
+        if place.stamp.size > u64::from(PIECE_BYTES) {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if open.len() == OPEN_FILES {
+                open.remove(0);
+            }
+            open.push((*id, Arc::clone(&file)));
+        }
+        Ok(file)
+    }
+
+    /// A file is not what was published: it is told no more, and its share is listed again.
+    fn lost(&self, id: &ContentId, error: &ServeError) -> Refusal {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| known != id);
+        if let Some(place) = self.place(id) {
+            tracing::info!(path = %place.path, %error, "a shared file is not what it was; it is looked at again");
+            self.shares.change(|table| table.remove(&place.path));
+            self.indexer.list(place.path.share());
+        }
+        match error {
+            ServeError::Changed => Refusal::Changed,
+            ServeError::NotFound | ServeError::NotAFile | ServeError::Denied => Refusal::NotFound,
+            _ => Refusal::Unavailable,
+        }
+    }
+}
+

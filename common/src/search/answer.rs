@@ -132,8 +132,12 @@ pub fn search(index: &Index, directory: &impl Directory, ask: &Search) -> Search
 /// alone, it is always found.
 #[must_use]
 pub fn sources(index: &Index, directory: &impl Directory, ask: &Sources) -> SourcesFound {
-    let found: Vec<_> =
-        ask.content_ids.iter().filter_map(|id| Some((*id, index.sources(id, MAX_SOURCES)?))).filter(|(_, of)| !of.peers.is_empty()).collect();
+    let found: Vec<_> = ask
+        .content_ids
+        .iter()
+        .filter_map(|id| Some((*id, index.sources(id, MAX_SOURCES)?)))
+        .filter(|(_, of)| !of.peers.is_empty())
+        .collect();
     // What the items cost when all sources fit, taken first: at most 64 KiB for 256 contents of 64 sources.
     let mut budget = PageBudget::new();
     let mut table = PeerTable::default();
@@ -148,11 +152,11 @@ pub fn sources(index: &Index, directory: &impl Directory, ask: &Sources) -> Sour
             places.extend(place);
         }
     }
-    let found = found
-        .into_iter()
-        .zip(places)
-        .filter(|(_, places)| !places.is_empty())
-        .map(|((content_id, of), places)| ContentSources { content_id, size: of.size, peers: Bounded::truncated(places) });
+    let found = found.into_iter().zip(places).filter(|(_, places)| !places.is_empty()).map(|((content_id, of), places)| ContentSources {
+        content_id,
+        size: of.size,
+        peers: Bounded::truncated(places),
+    });
     SourcesFound { found: Bounded::truncated(found), peers: Bounded::truncated(table.peers) }
 }
 

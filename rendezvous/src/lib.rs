@@ -1,1 +1,145 @@
-//! Placeholder.
+//! The tracker of a potluck swarm: a libp2p rendezvous server with a file index.
+//!
+//! Nodes register here, say which files they offer, and ask who offers what. Files themselves never pass through: nodes
+//! fetch them from each other. Goals, in this order: never tell of a peer that is gone; answer fast; stay small and up
+//! whatever the peers send; be whole again soon after a restart.
+//!
+//! # Code map
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `main.rs`, `cli.rs`, `output.rs` | arguments → [`Config`] → [`run`] → exit code; the only ones that print |
+//! | `config.rs`, `data_dir.rs` | what a tracker is told; its folder with lock and identity |
+//! | `behaviour.rs` | the protocols, composed |
+//! | `event_loop.rs` | routes events of swarm, time and shutdown; decides nothing |
+//! | `on_connection.rs`, `on_rendezvous.rs`, `on_index.rs` | one kind of event each: calls the pure modules, sends answers |
+//! | `catalog.rs` | pure: who offers what in which namespace until when |
+//! | `liveness.rs` | pure: which connected peers are really there |
+//! | `quota.rs` | pure: how much a peer may cost |
+//! | `numbers.rs` | pure: the small numbers by which an index knows peers |
+//! | `clock.rs` | the one clock; everything else is handed the time |
+//!
+//! # Anatomy of a registration
+//!
+//! 1. A node connects; `behaviour.rs` counts the connection against its limits, then pings it for as long as it lasts.
+//! 2. It asks `Publish` without changes: am I still in step? `on_index.rs` hands it to [`Catalog::publish`].
+//! 3. `catalog.rs` compares epoch and revision. In step: the parked entries are online again, for one message. Out of
+//!    step: the answer names the revision that is held, and the node publishes from there, or anew from 0.
+//! 4. Changes go to the namespace's index (`potluck_common::search`), within the limits of `quota.rs`.
+//! 5. The node renews at half its lease. `Withdraw`, or UNREGISTER by rendezvous, ends it at once.
+//! 6. A lost connection leaves two seconds of grace, a silent one is noticed by `liveness.rs`; then nothing of the peer
+//!    is told. Its entries stay parked until the lease lapses ([`Catalog::handle_tick`]).
+//!
+//! A libp2p program that is no node registers by rendezvous alone. `on_rendezvous.rs` lists it among the peers, without
+//! name and files, while it is connected and its own TTL lasts.
+//!
+//! # Anatomy of a search
+//!
+//! 1. `Search` arrives on a stream of a connection; the codec in `potluck_common` decodes it within its limit.
+//! 2. `on_index.rs` charges it to the peer's account ([`Conduct`](quota::Conduct)) and asks [`Catalog::answer`].
+//! 3. The namespace's index finds and ranks, over the files of peers that are online.
+//! 4. `potluck_common::search::answer` puts names to the numbers of peers and cuts the page to fit a message.
+//!
+//! Reading an index takes a shared reference and returns a value, so that step 3 can move to another thread when indexes
+//! become large.
+//!
+//! # What is deliberately absent
+//!
+//! * A copy of the catalog on disk. After a restart nodes come back by themselves and publish anew; the identity is all
+//!   that lasts. A durable side belongs behind [`Catalog`]: all changes pass through `publish`, `withdraw` and
+//!   `handle_tick`.
+//! * Trust in rendezvous events about presence: libp2p's server ignores lost connections and reports the expiry of
+//!   registrations that were renewed. Its DISCOVER therefore tells of a dead peer until its TTL ends; `Peers` does not.
+//! * Relaying, hole punching, a DHT.
+
+mod behaviour;
+pub mod catalog;
+mod clock;
+mod config;
+mod data_dir;
+mod event_loop;
+pub mod liveness;
+mod numbers;
+mod on_connection;
+mod on_index;
+mod on_rendezvous;
+pub mod quota;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+
+use libp2p::Multiaddr;
+use potluck_common::identity::IdentityError;
+use potluck_common::transport::TransportError;
+
+pub use behaviour::PING_INTERVAL;
+pub use catalog::Catalog;
+pub use config::{Config, DEFAULT_LEASE};
+
+use data_dir::DataDir;
+use event_loop::EventLoop;
+
+/// What a running tracker tells whoever started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It can be reached at this address, which ends in its PeerId.
+    Listening(Multiaddr),
+    /// All addresses that it has at its start were told.
+    Ready,
+}
+
+/// Why a tracker did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum TrackerError {
+    /// The data folder cannot be used.
+    #[error("cannot keep the tracker's data in {path}: {source}; name another folder with --data-dir DIR")]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The data folder is locked.
+    #[error("another program is running on {0}; stop it, or give this tracker a folder of its own with --data-dir DIR")]
+    InUse(PathBuf),
+    /// There is no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The network cannot be used at all.
+    #[error(transparent)]
+    Network(#[from] TransportError),
+    /// An address belongs to another program.
+    #[error("{address} is taken by another program; stop that one, or name another port with --listen MULTIADDR")]
+    Taken {
+        /// Which.
+        address: Multiaddr,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}; name an address of this machine with --listen MULTIADDR")]
+    Listen {
+        /// Which.
+        address: Multiaddr,
+        /// Why.
+        reason: String,
+    },
+    /// No address is left to listen on.
+    #[error("nobody can reach the tracker: it listens on no address; name one with --listen MULTIADDR")]
+    Unreachable,
+}
+
+/// Runs a tracker until `shutdown` is ready, then closes its connections, which takes two seconds at most.
+///
+/// `on_event` is called on the loop: it must not block. Dropping the future stops the tracker at once; nothing is lost,
+/// because nothing but the identity lasts.
+///
+/// # Errors
+/// When the data folder, the network or an address to listen on cannot be used, or the last address is gone.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>, on_event: impl FnMut(Event)) -> Result<(), TrackerError> {
+    let data = DataDir::open(&config.data_dir)?;
+    let mut event_loop = EventLoop::start(&config, data.key.clone(), on_event)?;
+    let ended = event_loop.run(shutdown).await;
+    event_loop.close().await;
+    drop(data); // unlocks the folder after the last use of the identity
+    ended
+}

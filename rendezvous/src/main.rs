@@ -1,2 +1,96 @@
-//! Placeholder.
-fn main() {}
+//! `potluck-tracker`: arguments → configuration → [`potluck_rendezvous::run`] → exit code.
+
+mod cli;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use potluck_rendezvous::{Config, TrackerError, run};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use cli::Cli;
+use output::Output;
+
+/// glibc's allocator gives memory back after each message and asks for it again: a fifth of the time of a busy tracker.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Threads: one for the event loop, one for connections to be served meanwhile. More only wake each other.
+const WORKERS: usize = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse(); // ends the program with 2 when the arguments make no sense
+    let output = Output::new(cli.json);
+    start_log(cli.verbose);
+    raise_file_limit();
+    match cli.into_config().map_err(Failure::Usage).and_then(|config| serve(config, output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Why the program ended badly.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The arguments make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The tracker did not start, or ended.
+    #[error(transparent)]
+    Tracker(#[from] TrackerError),
+    /// The system refuses threads or signals.
+    #[error("the system does not let the tracker start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl Failure {
+    /// The exit code that stands for it in all programs of this project.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::System(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::Tracker(TrackerError::DataDir { .. } | TrackerError::InUse(_) | TrackerError::Identity(_)) => 7,
+            Failure::Tracker(
+                TrackerError::Network(_) | TrackerError::Taken { .. } | TrackerError::Listen { .. } | TrackerError::Unreachable,
+            ) => 8,
+        }
+    }
+}
+
+fn serve(config: Config, mut output: Output) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let shutdown = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        run(config, shutdown, |event| output.tell(&event)).await?;
+        Ok(())
+    })
+}
+
+/// Logs to stderr: warnings, or with `-v` what happens, or what `RUST_LOG` asks for.
+fn start_log(verbose: bool) {
+    let default = if verbose { "warn,potluck_rendezvous=debug,potluck_common=debug" } else { "error,potluck_rendezvous=warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Lets the process have as many open files as the system allows it: each connection is one, and 1,024 is the usual
+/// start.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::info!(%error, "the limit of open files stays as it is");
+    }
+}

@@ -5,6 +5,7 @@
 //! [`Index::forget_peer`]. A peer that is offline keeps its entries, and nothing of them is told: switching it on and off
 //! costs one step, whatever it shares.
 
+pub mod answer;
 pub mod query;
 mod scan;
 

@@ -1,0 +1,83 @@
+//! What the tracker speaks, composed.
+
+use std::time::Duration;
+
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::identity::Keypair;
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{identify, mdns, ping, rendezvous};
+use potluck_common::transport::{IndexBehaviour, index_behaviour};
+use potluck_common::wire::IDENTIFY_PROTOCOL;
+
+use crate::quota::Limits;
+
+/// Connections at once; one costs about 41 KiB, all of them 400 MiB.
+const MAX_CONNECTIONS: u32 = 10_000;
+/// Connections whose handshake is going on; each costs half a millisecond of one core.
+const MAX_PENDING: u32 = 256;
+/// Connections of one peer: TCP and QUIC, and as many that are dead but not given up yet.
+const MAX_CONNECTIONS_PER_PEER: u32 = 4;
+/// How often each connection is pinged; see [`SILENCE`](crate::liveness::SILENCE).
+pub const PING_INTERVAL: Duration = Duration::from_secs(3);
+/// After two answers that take longer, the connection is closed. The peer was called silent long before.
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest lease by rendezvous: what a client gets, and therefore asks for, that names none (two hours).
+const MAX_TTL: Duration = Duration::from_secs(rendezvous::DEFAULT_TTL);
+/// Shortest lease by rendezvous; libp2p's own two hours would keep dead peers as long.
+const MIN_TTL: Duration = Duration::from_secs(20);
+/// Pages of DISCOVER that are remembered; each may cost 144 KiB with 10,000 registrations.
+const MAX_COOKIES: usize = 128;
+
+/// Everything that the tracker speaks.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    /// First, so that a connection over the limit costs nothing else.
+    limits: connection_limits::Behaviour,
+    /// Says who we are: a tracker is known by the rendezvous protocol in its list.
+    identify: identify::Behaviour,
+    /// Finds the peers that are gone without a word.
+    ping: ping::Behaviour,
+    /// Registration and discovery for any libp2p program.
+    rendezvous: rendezvous::server::Behaviour,
+    /// Who offers what.
+    pub(crate) index: IndexBehaviour,
+    /// Lets nodes on the same network find us.
+    mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+impl Behaviour {
+    /// Composes it. Without mDNS when the system refuses it: a tracker is of use without.
+    pub(crate) fn new(key: &Keypair, lease: Duration, limits: &Limits, with_mdns: bool) -> Self {
+        Self {
+            limits: connection_limits::Behaviour::new(
+                ConnectionLimits::default()
+                    .with_max_pending_incoming(Some(MAX_PENDING))
+                    .with_max_established_incoming(Some(MAX_CONNECTIONS))
+                    .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER)),
+            ),
+            identify: identify::Behaviour::new(
+                identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
+                    .with_agent_version(concat!("potluck-tracker/", env!("CARGO_PKG_VERSION")).to_owned())
+                    .with_hide_listen_addrs(true), // who is connected knows one already; the others may be private
+            ),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
+            rendezvous: rendezvous::server::Behaviour::new(
+                rendezvous::server::Config::default()
+                    .with_min_ttl(MIN_TTL.min(lease).as_secs())
+                    .with_max_ttl(MAX_TTL.as_secs())
+                    .with_max_registration_per_peer(limits.namespaces_per_peer + 1) // at its limit, a peer cannot even renew
+                    .with_max_registration_total(limits.peers_per_namespace)
+                    .with_max_stored_cookies(MAX_COOKIES),
+            ),
+            index: index_behaviour(),
+            mdns: Toggle::from(with_mdns.then(|| start_mdns(key)).flatten()),
+        }
+    }
+}
+
+fn start_mdns(key: &Keypair) -> Option<mdns::tokio::Behaviour> {
+    mdns::tokio::Behaviour::new(mdns::Config::default(), key.public().to_peer_id())
+        .inspect_err(|error| tracing::warn!("nodes on this network cannot find the tracker by themselves: mDNS does not work: {error}"))
+        .ok()
+}

@@ -1,0 +1,765 @@
+//! Who offers what, in which namespace, until when. Pure: the time is an argument, the answers are return values.
+//!
+//! A registration is in exactly one presence: online, silent, in grace, or parked. Only of those that are online or in
+//! grace anything is told. It ends when its lease lapses or its peer leaves, whatever its presence.
+//!
+//! | what happens | online | silent | in grace | parked |
+//! |---|---|---|---|---|
+//! | `publish` that is in step | online | online | online | online |
+//! | `handle_lost`: the last connection is closed | in grace | parked | – | – |
+//! | `handle_silent`: no ping was answered | silent | – | – | – |
+//! | `handle_heard`: a ping was answered after all | – | online | – | – |
+//! | `handle_tick` after [`GRACE`] | – | – | parked | – |
+//!
+//! A new connection alone brings nobody back who publishes: the same identity may have been started for another
+//! purpose. A peer that registered by rendezvous only knows no better, so its connection does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use potluck_common::namespace::Namespace;
+use potluck_common::peer::PeerKey;
+use potluck_common::search::answer::{Card, Directory, PageBudget, answer};
+use potluck_common::search::{Index, PeerNo, Totals};
+use potluck_common::wire::index::{
+    Address, Answer, Change, MAX_PAGE, Nickname, PeerInfo, Peers, PeersPage, Publish, Request, SearchPage, SourcesFound,
+};
+use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal, Text};
+
+use crate::numbers::Numbers;
+use crate::quota::Limits;
+
+/// How long a peer without a connection stays in the answers: a node that changes from Wi-Fi to cable is back by then.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+/// All registrations, by namespace.
+#[derive(Debug)]
+pub struct Catalog {
+    limits: Limits,
+    lease: Duration,
+    groups: HashMap<Namespace, Group>,
+    memberships: HashMap<PeerKey, BTreeSet<Namespace>>,
+    held: Held,
+}
+
+/// What the catalog holds in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Files.
+    pub files: u64,
+    /// Bytes of their paths.
+    pub path_bytes: u64,
+}
+
+/// What became of a `Publish`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Published {
+    /// The changes were taken: the peer is at the revision that it named.
+    Taken,
+    /// The changes do not follow on what is held: the revision that is, of the epoch that was named; 0 for none.
+    OutOfStep(u64),
+    /// A limit is reached. Changes up to the one that did not fit were taken, under the revision from before: they say
+    /// how things are, not how they differ, so that sending them again does no harm.
+    OverQuota,
+    /// The revisions contradict each other.
+    Nonsense,
+}
+
+/// The peers and files of one namespace.
+#[derive(Debug, Default)]
+struct Group {
+    index: Index,
+    numbers: Numbers,
+    registrations: BTreeMap<PeerKey, Registration>,
+}
+
+#[derive(Debug)]
+struct Registration {
+    no: PeerNo,
+    nickname: Nickname,
+    addresses: Bounded<Address, MAX_ADDRESSES>,
+    offer: Offer,
+    presence: Presence,
+    /// The truth about the lease; rendezvous events are not.
+    expires_at: Instant,
+}
+
+#[derive(Debug)]
+enum Offer {
+    /// Registered by rendezvous: no files, no name.
+    Nothing,
+    /// Published.
+    Files { epoch: u64, revision: u64, path_bytes: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Online,
+    Silent,
+    Grace { until: Instant },
+    Parked,
+}
+
+/// A limit is reached.
+struct OverQuota;
+
+impl Catalog {
+    /// A catalog of nothing. `lease` is how long a registration lasts that is not renewed.
+    #[must_use]
+    pub fn new(limits: Limits, lease: Duration) -> Self {
+        Self { limits, lease, groups: HashMap::new(), memberships: HashMap::new(), held: Held::default() }
+    }
+
+    /// How long a registration lasts that is not renewed.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// What is held in all, parked entries included.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        self.held
+    }
+
+    /// Takes what a peer offers, or renews its lease.
+    pub fn publish(&mut self, peer: PeerKey, publish: Publish, now: Instant) -> Published {
+        let Publish { namespace, nickname, addresses, epoch, base, revision, changes } = publish;
+        if revision < base || (revision == base && !changes.is_empty()) {
+            return Published::Nonsense;
+        }
+        let held = self.revision(&namespace, &peer, epoch);
+        if base != 0 && base != held {
+            return Published::OutOfStep(held);
+        }
+        let expires_at = now + self.lease;
+        let limits = self.limits;
+        let Ok((index, registration, held)) = self.registration(&namespace, peer, now) else { return Published::OverQuota };
+        registration.nickname = nickname;
+        registration.addresses = addresses;
+        registration.expires_at = expires_at;
+        if base == 0 {
+            registration.start_anew(index, held, epoch);
+        }
+        registration.presence = Presence::Online;
+        index.set_online(registration.no, true);
+        for change in changes {
+            if registration.take(index, held, &limits, change).is_err() {
+                return Published::OverQuota;
+            }
+        }
+        registration.set_revision(revision);
+        Published::Taken
+    }
+
+    /// A peer has registered by rendezvous, for `ttl`. Changes nothing for a peer that publishes.
+    pub fn handle_rendezvous(
+        &mut self,
+        namespace: &Namespace,
+        peer: PeerKey,
+        addresses: Bounded<Address, MAX_ADDRESSES>,
+        ttl: Duration,
+        now: Instant,
+    ) {
+        let Ok((index, registration, _)) = self.registration(namespace, peer, now) else { return };
+        if let Offer::Nothing = registration.offer {
+            registration.addresses = addresses;
+            registration.set_presence(index, Presence::Online);
+            registration.expires_at = now + ttl;
+        }
+    }
+
+    /// A peer leaves a namespace: nothing of it is told or kept any more.
+    pub fn withdraw(&mut self, namespace: &Namespace, peer: &PeerKey) {
+        if let Some(group) = self.groups.get_mut(namespace) {
+            group.drop_registration(peer, &mut self.held);
+            if group.registrations.is_empty() {
+                self.groups.remove(namespace);
+            }
+        }
+        if let Some(namespaces) = self.memberships.get_mut(peer) {
+            namespaces.remove(namespace);
+            if namespaces.is_empty() {
+                self.memberships.remove(peer);
+            }
+        }
+    }
+
+    /// A peer has connected.
+    pub fn handle_connected(&mut self, peer: &PeerKey) {
+        self.change_presence(peer, |registration| match registration.offer {
+            Offer::Nothing => Presence::Online,
+            Offer::Files { .. } => registration.presence,
+        });
+    }
+
+    /// A peer's last connection was closed.
+    pub fn handle_lost(&mut self, peer: &PeerKey, now: Instant) {
+        self.change_presence(peer, |registration| match registration.presence {
+            Presence::Online => Presence::Grace { until: now + GRACE },
+            Presence::Silent => Presence::Parked,
+            other => other,
+        });
+    }
+
+    /// A connected peer does not answer pings.
+    pub fn handle_silent(&mut self, peer: &PeerKey) {
+        self.change_presence(peer, |registration| match registration.presence {
+            Presence::Online => Presence::Silent,
+            other => other,
+        });
+    }
+
+    /// A silent peer answers pings again.
+    pub fn handle_heard(&mut self, peer: &PeerKey) {
+        self.change_presence(peer, |registration| match registration.presence {
+            Presence::Silent => Presence::Online,
+            other => other,
+        });
+    }
+
+    /// Time has passed: leases lapse, grace ends. Looks at every registration; ten thousand take well under a millisecond.
+    pub fn handle_tick(&mut self, now: Instant) {
+        let mut lapsed = Vec::new();
+        for (namespace, group) in &mut self.groups {
+            for (peer, registration) in &mut group.registrations {
+                if registration.expires_at <= now {
+                    lapsed.push((namespace.clone(), *peer));
+                } else if matches!(registration.presence, Presence::Grace { until } if until <= now) {
+                    registration.set_presence(&mut group.index, Presence::Parked);
+                }
+            }
+        }
+        for (namespace, peer) in lapsed {
+            self.withdraw(&namespace, &peer);
+        }
+    }
+
+    /// Answers a request that reads. A namespace in which nobody is registered is an empty one, not an error.
+    #[must_use]
+    pub fn answer(&self, request: &Request) -> Answer {
+        let namespace = match request {
+            Request::Peers(ask) => &ask.namespace,
+            Request::List(ask) => &ask.namespace,
+            Request::Search(ask) => &ask.namespace,
+            Request::Sources(ask) => &ask.namespace,
+            Request::Publish(_) | Request::Withdraw(_) => return Answer::Refused { why: Refusal::Unsupported },
+        };
+        match (self.groups.get(namespace), request) {
+            (Some(group), Request::Peers(ask)) => Answer::Peers(group.peers(ask)),
+            (Some(group), _) => answer(&group.index, group, request).unwrap_or(Answer::Refused { why: Refusal::Unsupported }),
+            (None, Request::List(_)) => Answer::Refused { why: Refusal::NotFound }, // it names a peer, who is not there
+            (None, Request::Search(_)) => Answer::Search(SearchPage::default()),
+            (None, Request::Sources(_)) => Answer::Sources(SourcesFound::default()),
+            (None, _) => Answer::Peers(PeersPage::default()),
+        }
+    }
+
+    /// The revision that is held of a peer's epoch; 0 for none.
+    fn revision(&self, namespace: &Namespace, peer: &PeerKey, of_epoch: u64) -> u64 {
+        match self.groups.get(namespace).and_then(|group| group.registrations.get(peer)).map(|registration| &registration.offer) {
+            Some(Offer::Files { epoch, revision, .. }) if *epoch == of_epoch => *revision,
+            _ => 0,
+        }
+    }
+
+    /// The registration of a peer, made when there is none and room for it.
+    fn registration(
+        &mut self,
+        namespace: &Namespace,
+        peer: PeerKey,
+        now: Instant,
+    ) -> Result<(&mut Index, &mut Registration, &mut Held), OverQuota> {
+        if !self.groups.get(namespace).is_some_and(|group| group.registrations.contains_key(&peer)) {
+            self.admit(namespace, &peer)?;
+        }
+        self.memberships.entry(peer).or_default().insert(namespace.clone());
+        let group = self.groups.entry(namespace.clone()).or_default();
+        let registration = group.registrations.entry(peer).or_insert_with(|| Registration {
+            no: group.numbers.give(peer),
+            nickname: Nickname::default(),
+            addresses: Bounded::default(),
+            offer: Offer::Nothing,
+            presence: Presence::Parked,
+            expires_at: now,
+        });
+        Ok((&mut group.index, registration, &mut self.held))
+    }
+
+    /// Whether one more registration is within the limits.
+    fn admit(&self, namespace: &Namespace, peer: &PeerKey) -> Result<(), OverQuota> {
+        let group_has_room = match self.groups.get(namespace) {
+            Some(group) => group.registrations.len() < self.limits.peers_per_namespace,
+            None => self.groups.len() < self.limits.namespaces,
+        };
+        let peer_has_room = self.memberships.get(peer).map_or(0, BTreeSet::len) < self.limits.namespaces_per_peer;
+        if group_has_room && peer_has_room { Ok(()) } else { Err(OverQuota) }
+    }
+
+    fn change_presence(&mut self, peer: &PeerKey, change: impl Fn(&Registration) -> Presence) {
+        for namespace in self.memberships.get(peer).into_iter().flatten() {
+            let Some(group) = self.groups.get_mut(namespace) else { continue };
+            if let Some(registration) = group.registrations.get_mut(peer) {
+                let presence = change(registration);
+                registration.set_presence(&mut group.index, presence);
+            }
+        }
+    }
+}
+
+impl Group {
+    fn drop_registration(&mut self, peer: &PeerKey, held: &mut Held) {
+        let Some(mut registration) = self.registrations.remove(peer) else { return };
+        registration.drop_files(&mut self.index, held);
+        self.numbers.take_back(registration.no);
+    }
+
+    /// A page of the peers that may be told of, in the order of their keys.
+    fn peers(&self, ask: &Peers) -> PeersPage {
+        if let Some(only) = ask.peer {
+            let found = self.registrations.get(&only).into_iter().filter_map(|registration| self.info(&only, registration));
+            return PeersPage { peers: Bounded::truncated(found), next: None };
+        }
+        let after = ask.after.as_ref().and_then(|cursor| cursor.parse::<PeerKey>().ok());
+        let start = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let most = usize::try_from(ask.limit).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+        let mut budget = PageBudget::new();
+        let mut peers: Vec<PeerInfo> = Vec::new();
+        for info in self.registrations.range((start, std::ops::Bound::Unbounded)).filter_map(|(peer, known)| self.info(peer, known)) {
+            if peers.len() == most || !budget.take(&info) {
+                let next = peers.last().map(|last| Text::truncated(&last.peer.to_string()));
+                return PeersPage { peers: Bounded::truncated(peers), next };
+            }
+            peers.push(info);
+        }
+        PeersPage { peers: Bounded::truncated(peers), next: None }
+    }
+
+    /// What is told of a peer; `None` when nothing may be.
+    fn info(&self, peer: &PeerKey, registration: &Registration) -> Option<PeerInfo> {
+        let Totals { files, bytes } = registration.presence.is_told().then(|| self.index.totals(registration.no))?;
+        let (nickname, addresses) = (registration.nickname.clone(), registration.addresses.clone());
+        Some(PeerInfo { peer: *peer, nickname, addresses, files, bytes })
+    }
+}
+
+impl Directory for Group {
+    fn peer_no(&self, peer: &PeerKey) -> Option<PeerNo> {
+        self.registrations.get(peer).filter(|registration| registration.presence.is_told()).map(|registration| registration.no)
+    }
+
+    fn card(&self, peer: PeerNo) -> Option<Card<'_>> {
+        let peer = self.numbers.holder(peer)?;
+        let Registration { nickname, addresses, .. } = self.registrations.get(&peer)?;
+        Some(Card { peer, nickname, addresses })
+    }
+}
+
+impl Registration {
+    fn set_presence(&mut self, index: &mut Index, presence: Presence) {
+        if self.presence.is_told() != presence.is_told() {
+            index.set_online(self.no, presence.is_told());
+        }
+        self.presence = presence;
+    }
+
+    fn set_revision(&mut self, to: u64) {
+        if let Offer::Files { revision, .. } = &mut self.offer {
+            *revision = to;
+        }
+    }
+
+    /// Drops what was offered; from here on, revisions are of this epoch.
+    fn start_anew(&mut self, index: &mut Index, held: &mut Held, epoch: u64) {
+        self.drop_files(index, held);
+        self.offer = Offer::Files { epoch, revision: 0, path_bytes: 0 };
+    }
+
+    fn drop_files(&mut self, index: &mut Index, held: &mut Held) {
+        if let Offer::Files { path_bytes, .. } = self.offer {
+            held.files = held.files.saturating_sub(index.totals(self.no).files);
+            held.path_bytes = held.path_bytes.saturating_sub(path_bytes);
+        }
+        index.forget_peer(self.no);
+        self.offer = Offer::Nothing;
+    }
+
+    /// Takes one change, or leaves everything as it is when that would be over a limit.
+    fn take(&mut self, index: &mut Index, held: &mut Held, limits: &Limits, change: Change) -> Result<(), OverQuota> {
+        let Offer::Files { path_bytes, .. } = &mut self.offer else { return Err(OverQuota) };
+        let before = index.totals(self.no).files;
+        let path = match change {
+            Change::Put(entry) => {
+                index.put(self.no, &entry);
+                entry.path
+            }
+            Change::Remove(path) => {
+                index.remove(self.no, &path);
+                path
+            }
+        };
+        let length = path.as_str().len() as u64;
+        let after = index.totals(self.no).files;
+        if after > before {
+            let within_own = after <= limits.files_per_peer && *path_bytes + length <= limits.path_bytes_per_peer;
+            if !within_own || held.files >= limits.files || held.path_bytes + length > limits.path_bytes {
+                index.remove(self.no, &path);
+                return Err(OverQuota);
+            }
+            *path_bytes += length;
+            *held = Held { files: held.files + 1, path_bytes: held.path_bytes + length };
+        } else if after < before {
+            *path_bytes = path_bytes.saturating_sub(length);
+            *held = Held { files: held.files.saturating_sub(1), path_bytes: held.path_bytes.saturating_sub(length) };
+        }
+        Ok(())
+    }
+}
+
+impl Presence {
+    /// Whether anything is told of a peer that is so.
+    fn is_told(self) -> bool {
+        matches!(self, Presence::Online | Presence::Grace { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use potluck_common::content_id::ContentId;
+    use potluck_common::share_path::SharePath;
+    use potluck_common::wire::index::{Entry, List, Search, Sources};
+
+    use super::*;
+    use crate::clock::some_time;
+
+    const LEASE: Duration = Duration::from_secs(120);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn peer(n: u8) -> PeerKey {
+        PeerKey::from_bytes(&[&[0x12, 32], [n; 32].as_slice()].concat()).unwrap()
+    }
+
+    fn group(name: &str) -> Namespace {
+        Namespace::new(name).unwrap()
+    }
+
+    fn path(name: &str) -> SharePath {
+        SharePath::parse(name).unwrap()
+    }
+
+    fn put(name: &str) -> Change {
+        let content_id = Some(ContentId::of(name.as_bytes()));
+        Change::Put(Entry { path: path(name), size: 10, mtime: 0, content_id })
+    }
+
+    /// Revision `base` to `revision` in the default namespace and epoch 1.
+    fn publish(base: u64, revision: u64, changes: impl IntoIterator<Item = Change>) -> Publish {
+        Publish {
+            namespace: Namespace::default(),
+            nickname: Nickname::truncated("nick"),
+            addresses: Bounded::default(),
+            epoch: 1,
+            base,
+            revision,
+            changes: Bounded::truncated(changes),
+        }
+    }
+
+    fn catalog(limits: Limits) -> Catalog {
+        Catalog::new(limits, LEASE)
+    }
+
+    /// A catalog with one peer at revision 3 that offers two files.
+    fn with_one_peer(now: Instant) -> Catalog {
+        let mut catalog = catalog(Limits::default());
+        assert_eq!(catalog.publish(peer(1), publish(0, 3, [put("s/a"), put("s/b")]), now), Published::Taken);
+        catalog
+    }
+
+    fn listed(catalog: &Catalog) -> Vec<PeerInfo> {
+        let ask = Peers { namespace: Namespace::default(), peer: None, after: None, limit: 1000 };
+        let Answer::Peers(page) = catalog.answer(&Request::Peers(ask)) else { panic!("another answer") };
+        page.peers.into_vec()
+    }
+
+    fn found(catalog: &Catalog, text: &str) -> u64 {
+        let ask = Search { namespace: Namespace::default(), text: Text::truncated(text), after: None, limit: 10 };
+        let Answer::Search(page) = catalog.answer(&Request::Search(ask)) else { panic!("another answer") };
+        page.total
+    }
+
+    fn sources_of(catalog: &Catalog, name: &str) -> usize {
+        let content_ids = Bounded::truncated([ContentId::of(name.as_bytes())]);
+        let ask = Sources { namespace: Namespace::default(), content_ids };
+        let Answer::Sources(found) = catalog.answer(&Request::Sources(ask)) else { panic!("another answer") };
+        found.found.first().map_or(0, |of| of.peers.len())
+    }
+
+    fn list(catalog: &Catalog, peer: PeerKey) -> Result<Vec<String>, Refusal> {
+        let ask = List { namespace: Namespace::default(), peer, under: None, after: None, limit: 1000 };
+        match catalog.answer(&Request::List(ask)) {
+            Answer::List(page) => Ok(page.entries.iter().map(|entry| entry.path.to_string()).collect()),
+            Answer::Refused { why } => Err(why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether anything at all is told of peer 1 of `with_one_peer`.
+    fn is_told(catalog: &Catalog) -> bool {
+        let told = !listed(catalog).is_empty();
+        assert_eq!(told, found(catalog, "s") == 2);
+        assert_eq!(told, sources_of(catalog, "s/a") == 1);
+        assert_eq!(told, list(catalog, peer(1)).is_ok());
+        told
+    }
+
+    #[test]
+    fn what_is_published_is_told_in_every_answer() {
+        let catalog = with_one_peer(some_time());
+        assert!(is_told(&catalog));
+        let info = &listed(&catalog)[0];
+        assert_eq!((info.peer, info.nickname.as_str(), info.files, info.bytes), (peer(1), "nick", 2, 20));
+        assert_eq!(list(&catalog, peer(1)).unwrap(), ["s/a", "s/b"]);
+        assert_eq!(list(&catalog, peer(2)), Err(Refusal::NotFound));
+    }
+
+    #[test]
+    fn a_peer_without_connection_is_told_of_through_its_grace_and_then_not() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        catalog.handle_lost(&peer(1), now);
+        catalog.handle_tick(now + GRACE - Duration::from_millis(1));
+        assert!(is_told(&catalog));
+        catalog.handle_tick(now + GRACE);
+        assert!(!is_told(&catalog));
+    }
+
+    #[test]
+    fn a_peer_that_comes_back_within_its_lease_is_whole_again_with_one_message_without_changes() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        catalog.handle_lost(&peer(1), now);
+        catalog.handle_tick(now + GRACE);
+        catalog.handle_connected(&peer(1));
+        assert!(!is_told(&catalog), "a connection alone brings nobody back");
+        assert_eq!(catalog.publish(peer(1), publish(3, 3, []), now + 60 * SECOND), Published::Taken);
+        assert!(is_told(&catalog));
+    }
+
+    #[test]
+    fn a_reconnect_within_the_grace_was_never_seen_from_outside() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        catalog.handle_lost(&peer(1), now);
+        catalog.handle_connected(&peer(1));
+        assert_eq!(catalog.publish(peer(1), publish(3, 3, []), now + SECOND), Published::Taken);
+        catalog.handle_tick(now + GRACE);
+        assert!(is_told(&catalog));
+    }
+
+    #[test]
+    fn a_silent_peer_is_told_of_again_when_it_is_heard_but_not_when_it_was_lost_meanwhile() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        catalog.handle_silent(&peer(1));
+        assert!(!is_told(&catalog));
+        catalog.handle_heard(&peer(1));
+        assert!(is_told(&catalog));
+        catalog.handle_silent(&peer(1));
+        catalog.handle_lost(&peer(1), now);
+        catalog.handle_heard(&peer(1));
+        assert!(!is_told(&catalog));
+    }
+
+    #[test]
+    fn a_lease_that_is_not_renewed_lapses_and_takes_the_parked_entries_with_it() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        catalog.handle_tick(now + LEASE - SECOND);
+        assert!(is_told(&catalog));
+        catalog.handle_tick(now + LEASE);
+        assert!(!is_told(&catalog));
+        assert_eq!(catalog.held(), Held::default());
+        assert_eq!(catalog.publish(peer(1), publish(3, 3, []), now + LEASE), Published::OutOfStep(0));
+    }
+
+    #[test]
+    fn a_peer_that_renewed_is_still_there_after_its_first_lease() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        assert_eq!(catalog.publish(peer(1), publish(3, 3, []), now + LEASE / 2), Published::Taken);
+        catalog.handle_tick(now + LEASE);
+        assert!(is_told(&catalog));
+        catalog.handle_tick(now + LEASE / 2 + LEASE);
+        assert!(!is_told(&catalog));
+    }
+
+    #[test]
+    fn a_peer_that_withdraws_is_gone_at_once_and_stays_in_its_other_namespace() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        let elsewhere = Publish { namespace: group("other"), ..publish(0, 1, [put("s/c")]) };
+        assert_eq!(catalog.publish(peer(1), elsewhere, now), Published::Taken);
+        catalog.withdraw(&Namespace::default(), &peer(1));
+        assert!(!is_told(&catalog));
+        assert_eq!(catalog.held(), Held { files: 1, path_bytes: 3 });
+        catalog.withdraw(&group("other"), &peer(1));
+        assert!(catalog.groups.is_empty() && catalog.memberships.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn changes_that_do_not_follow_on_what_is_held_are_not_taken() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        assert_eq!(catalog.publish(peer(1), publish(2, 4, [put("s/c")]), now), Published::OutOfStep(3));
+        assert_eq!(catalog.publish(peer(1), publish(4, 5, [put("s/c")]), now), Published::OutOfStep(3));
+        let other_epoch = Publish { epoch: 2, ..publish(3, 4, [put("s/c")]) };
+        assert_eq!(catalog.publish(peer(1), other_epoch, now), Published::OutOfStep(0));
+        assert_eq!(list(&catalog, peer(1)).unwrap(), ["s/a", "s/b"]);
+    }
+
+    #[test]
+    fn changes_are_chained_and_a_base_of_nothing_starts_anew() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        assert_eq!(catalog.publish(peer(1), publish(3, 4, [put("s/c"), Change::Remove(path("s/a"))]), now), Published::Taken);
+        assert_eq!(list(&catalog, peer(1)).unwrap(), ["s/b", "s/c"]);
+        let anew = Publish { epoch: 2, ..publish(0, 1, [put("t/x")]) };
+        assert_eq!(catalog.publish(peer(1), anew, now), Published::Taken);
+        assert_eq!(list(&catalog, peer(1)).unwrap(), ["t/x"]);
+        assert_eq!(catalog.held(), Held { files: 1, path_bytes: 3 });
+    }
+
+    #[test]
+    fn revisions_that_contradict_each_other_are_nonsense() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        assert_eq!(catalog.publish(peer(1), publish(3, 2, []), now), Published::Nonsense);
+        assert_eq!(catalog.publish(peer(1), publish(3, 3, [put("s/c")]), now), Published::Nonsense);
+    }
+
+    #[test]
+    fn as_many_files_as_allowed_are_taken_and_one_more_is_not() {
+        let now = some_time();
+        let mut catalog = catalog(Limits { files_per_peer: 3, ..Limits::default() });
+        assert_eq!(catalog.publish(peer(1), publish(0, 1, ["s/1", "s/2", "s/3"].map(put)), now), Published::Taken);
+        assert_eq!(catalog.publish(peer(1), publish(1, 2, [put("s/4")]), now), Published::OverQuota);
+        assert_eq!(list(&catalog, peer(1)).unwrap(), ["s/1", "s/2", "s/3"]);
+        assert_eq!(catalog.publish(peer(1), publish(1, 2, [put("s/3")]), now), Published::Taken, "a change is none more");
+        let swap = [Change::Remove(path("s/1")), put("s/4")];
+        assert_eq!(catalog.publish(peer(1), publish(2, 3, swap), now), Published::Taken);
+        assert_eq!(list(&catalog, peer(1)).unwrap(), ["s/2", "s/3", "s/4"]);
+    }
+
+    #[test]
+    fn bytes_of_paths_are_counted_to_the_byte() {
+        let now = some_time();
+        let mut catalog = catalog(Limits { path_bytes_per_peer: 6, ..Limits::default() });
+        assert_eq!(catalog.publish(peer(1), publish(0, 1, [put("s/1"), put("s/2")]), now), Published::Taken);
+        assert_eq!(catalog.publish(peer(1), publish(1, 2, [put("s/3")]), now), Published::OverQuota);
+        assert_eq!(catalog.publish(peer(1), publish(1, 2, [Change::Remove(path("s/1")), put("s/3")]), now), Published::Taken);
+        assert_eq!(catalog.held(), Held { files: 2, path_bytes: 6 });
+    }
+
+    #[test]
+    fn the_whole_catalog_is_full_at_its_limit_and_has_room_again_when_a_peer_leaves() {
+        let now = some_time();
+        for limits in [Limits { files: 2, ..Limits::default() }, Limits { path_bytes: 6, ..Limits::default() }] {
+            let mut catalog = catalog(limits);
+            assert_eq!(catalog.publish(peer(1), publish(0, 1, [put("s/1"), put("s/2")]), now), Published::Taken);
+            assert_eq!(catalog.publish(peer(2), publish(0, 1, [put("s/3")]), now), Published::OverQuota);
+            catalog.withdraw(&Namespace::default(), &peer(1));
+            assert_eq!(catalog.publish(peer(2), publish(0, 1, [put("s/3")]), now), Published::Taken);
+            assert_eq!(catalog.held(), Held { files: 1, path_bytes: 3 });
+        }
+    }
+
+    #[test]
+    fn as_many_peers_and_namespaces_as_allowed_are_taken_and_one_more_is_not() {
+        let now = some_time();
+        let mut catalog = catalog(Limits { namespaces: 2, peers_per_namespace: 2, namespaces_per_peer: 1, ..Limits::default() });
+        let to = |name: &str| Publish { namespace: group(name), ..publish(0, 1, []) };
+        assert_eq!(catalog.publish(peer(1), to("a"), now), Published::Taken);
+        assert_eq!(catalog.publish(peer(2), to("a"), now), Published::Taken);
+        assert_eq!(catalog.publish(peer(3), to("a"), now), Published::OverQuota, "a full namespace");
+        assert_eq!(catalog.publish(peer(2), to("b"), now), Published::OverQuota, "a peer in too many");
+        assert_eq!(catalog.publish(peer(3), to("b"), now), Published::Taken);
+        assert_eq!(catalog.publish(peer(4), to("c"), now), Published::OverQuota, "too many namespaces");
+        assert_eq!(catalog.publish(peer(1), to("a"), now), Published::Taken, "who is there can renew");
+    }
+
+    #[test]
+    fn a_peer_that_registered_by_rendezvous_only_is_listed_without_files_while_it_is_connected() {
+        let now = some_time();
+        let mut catalog = catalog(Limits::default());
+        let addresses = Bounded::truncated([Address::truncated("/ip4/192.0.2.1/tcp/1")]);
+        catalog.handle_rendezvous(&Namespace::default(), peer(1), addresses.clone(), 60 * SECOND, now);
+        let told = listed(&catalog);
+        assert_eq!((told.len(), told[0].nickname.as_str(), told[0].files, &told[0].addresses), (1, "", 0, &addresses));
+        assert_eq!(list(&catalog, peer(1)).unwrap(), [""; 0]);
+        catalog.handle_lost(&peer(1), now);
+        catalog.handle_tick(now + GRACE);
+        assert!(listed(&catalog).is_empty());
+        catalog.handle_connected(&peer(1));
+        assert_eq!(listed(&catalog).len(), 1, "its own time to live still lasts");
+        catalog.handle_tick(now + 60 * SECOND);
+        assert!(listed(&catalog).is_empty());
+    }
+
+    #[test]
+    fn a_registration_by_rendezvous_changes_nothing_for_a_peer_that_publishes() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        catalog.handle_rendezvous(&Namespace::default(), peer(1), Bounded::default(), SECOND, now);
+        catalog.handle_tick(now + 2 * SECOND);
+        assert!(is_told(&catalog));
+    }
+
+    #[test]
+    fn pages_of_peers_join_to_the_whole_in_a_stable_order() {
+        let now = some_time();
+        let mut catalog = catalog(Limits::default());
+        for n in (1..=5).rev() {
+            assert_eq!(catalog.publish(peer(n), publish(0, 1, []), now), Published::Taken);
+        }
+        let mut ask = Peers { namespace: Namespace::default(), peer: None, after: None, limit: 2 };
+        let mut seen = Vec::new();
+        loop {
+            let Answer::Peers(page) = catalog.answer(&Request::Peers(ask.clone())) else { panic!("another answer") };
+            seen.extend(page.peers.iter().map(|info| info.peer));
+            ask.after = page.next;
+            if ask.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, [1, 2, 3, 4, 5].map(peer));
+        ask.peer = Some(peer(4));
+        let Answer::Peers(page) = catalog.answer(&Request::Peers(ask)) else { panic!("another answer") };
+        assert_eq!(page.peers.iter().map(|info| info.peer).collect::<Vec<_>>(), [peer(4)]);
+    }
+
+    #[test]
+    fn a_page_of_peers_with_the_longest_addresses_fits_in_a_message() {
+        let now = some_time();
+        let mut catalog = catalog(Limits::default());
+        let address = Address::truncated(&"a".repeat(potluck_common::wire::MAX_ADDRESS_BYTES));
+        for n in 0..200 {
+            let addresses = Bounded::truncated(std::iter::repeat_n(address.clone(), MAX_ADDRESSES));
+            assert_eq!(catalog.publish(peer(n), Publish { addresses, ..publish(0, 1, []) }, now), Published::Taken);
+        }
+        let ask = Peers { namespace: Namespace::default(), peer: None, after: None, limit: 1000 };
+        let answer = catalog.answer(&Request::Peers(ask));
+        assert!(potluck_common::codec::encode(&answer).unwrap().len() <= potluck_common::wire::MAX_INDEX_MESSAGE_BYTES);
+        let Answer::Peers(page) = answer else { panic!("another answer") };
+        assert!(page.peers.len() > 50 && page.next.is_some());
+    }
+
+    #[test]
+    fn a_namespace_that_nobody_is_in_is_empty() {
+        let catalog = catalog(Limits::default());
+        assert!(listed(&catalog).is_empty());
+        assert_eq!((found(&catalog, "x"), sources_of(&catalog, "x")), (0, 0));
+        assert_eq!(list(&catalog, peer(1)), Err(Refusal::NotFound));
+    }
+}

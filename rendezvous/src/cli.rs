@@ -1,0 +1,116 @@
+//! The arguments, and nothing else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
+use libp2p::Multiaddr;
+use potluck_rendezvous::{Config, DEFAULT_LEASE};
+
+/// Where a tracker listens that is told nothing: on port 9470 of all interfaces.
+const DEFAULT_LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/9470", "/ip4/0.0.0.0/udp/9470/quic-v1"];
+/// The same with IPv6, which not every system has.
+const DEFAULT_LISTEN_IPV6: [&str; 2] = ["/ip6/::/tcp/9470", "/ip6/::/udp/9470/quic-v1"];
+
+const AFTER_HELP: &str = "\
+Examples:
+  potluck-tracker                                     on port 9470; nodes on this network find it by themselves
+  potluck-tracker --listen /ip4/0.0.0.0/tcp/4001      on another port, over TCP only
+  potluck-tracker --json --listen /ip4/127.0.0.1/tcp/0 --data-dir /tmp/t
+                                                      for scripts: any free port, told in the first line of output
+
+A node joins with the address that the tracker prints:
+  potluck node --share DIR --tracker /ip4/192.0.2.1/tcp/9470/p2p/12D3KooW…
+Forward port 9470 (TCP, and UDP for QUIC) to it if it stands behind a router and others should reach it from outside.
+
+The identity in the data folder is what nodes know the tracker by: keep a copy of it.
+
+Exit codes: 0 stopped by a signal, 1 other, 2 wrong arguments, 7 data folder not usable, 8 cannot listen.";
+
+/// The tracker of a potluck swarm: nodes register here and find each other's files.
+///
+/// It runs until Ctrl-C or SIGTERM. Files never pass through it: nodes fetch them from each other.
+#[derive(Debug, Parser)]
+#[command(name = "potluck-tracker", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// Where the tracker's identity lives; one running tracker a folder.
+    /// [default: $XDG_DATA_HOME/potluck-tracker]
+    #[arg(long, value_name = "DIR", env = "POTLUCK_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// An address to listen on, as often as needed; port 0 is any free one.
+    /// [default: port 9470, TCP and QUIC, on all interfaces]
+    #[arg(long, value_name = "MULTIADDR")]
+    listen: Vec<Multiaddr>,
+
+    /// Print one JSON object a line on stdout: {"event":"listening","address":…} for each address.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Do not let nodes on the same network find the tracker by themselves.
+    #[arg(long)]
+    no_mdns: bool,
+
+    /// Tell on stderr what happens.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// How long a registration lasts that is not renewed, in seconds.
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = DEFAULT_LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    lease: u64,
+}
+
+impl Cli {
+    /// The configuration that the arguments and the environment describe, or what is wrong with them.
+    pub(crate) fn into_config(self) -> Result<Config, String> {
+        let (listen, listen_if_possible) = match self.listen.as_slice() {
+            [] => (parse(&DEFAULT_LISTEN), parse(&DEFAULT_LISTEN_IPV6)),
+            given => (given.to_vec(), Vec::new()),
+        };
+        let data_dir = self.data_dir.map_or_else(default_data_dir, Ok)?;
+        let config = Config::new(data_dir);
+        Ok(Config { listen, listen_if_possible, mdns: !self.no_mdns, lease: Duration::from_secs(self.lease), ..config })
+    }
+}
+
+fn parse(addresses: &[&str]) -> Vec<Multiaddr> {
+    addresses.iter().filter_map(|address| address.parse().ok()).collect()
+}
+
+fn default_data_dir() -> Result<PathBuf, String> {
+    let base = choose_base_strategy().map_err(|_| "there is no home folder for the tracker's data; name one with --data-dir DIR")?;
+    Ok(base.data_dir().join("potluck-tracker"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(args: &[&str]) -> Config {
+        Cli::try_parse_from([&["potluck-tracker", "--data-dir", "/d"], args].concat()).unwrap().into_config().unwrap()
+    }
+
+    #[test]
+    fn without_arguments_it_listens_on_its_port_by_both_transports() {
+        let config = config(&[]);
+        assert_eq!(config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), DEFAULT_LISTEN);
+        assert_eq!(config.listen_if_possible.iter().map(ToString::to_string).collect::<Vec<_>>(), DEFAULT_LISTEN_IPV6);
+        assert!(config.mdns);
+        assert_eq!(config.lease, DEFAULT_LEASE);
+    }
+
+    #[test]
+    fn given_addresses_replace_all_of_the_default_ones() {
+        let config = config(&["--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip6/::1/tcp/0", "--no-mdns", "--lease", "3"]);
+        assert_eq!((config.listen.len(), config.listen_if_possible.len()), (2, 0));
+        assert!(!config.mdns);
+        assert_eq!(config.lease, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn what_is_no_address_is_an_error_of_usage() {
+        let error = Cli::try_parse_from(["potluck-tracker", "--listen", "localhost:9470"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+}

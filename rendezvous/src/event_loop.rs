@@ -1,0 +1,179 @@
+//! Routes events of swarm, time and shutdown to who handles them. Decides nothing.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use libp2p::core::transport::ListenerId;
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, Swarm, TransportError};
+use potluck_common::transport::build_swarm;
+use tokio::time::MissedTickBehavior;
+
+use crate::behaviour::{Behaviour, BehaviourEvent};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::liveness::Liveness;
+use crate::quota::Conduct;
+use crate::{Event, TrackerError};
+
+/// How often leases, grace and silence are looked at: how late any of them may be noticed.
+const TICK: Duration = Duration::from_millis(500);
+/// How long closing may take. Whoever does not take part is cut off.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// A running tracker.
+pub(crate) struct EventLoop<F> {
+    pub(crate) swarm: Swarm<Behaviour>,
+    pub(crate) catalog: Catalog,
+    pub(crate) liveness: Liveness,
+    pub(crate) conduct: Conduct,
+    clock: Clock,
+    on_event: F,
+    told_ready: bool,
+}
+
+impl<F: FnMut(Event)> EventLoop<F> {
+    /// Makes the swarm and listens.
+    pub(crate) fn start(config: &Config, key: Keypair, on_event: F) -> Result<Self, TrackerError> {
+        let mut swarm = build_swarm(key, |key| Behaviour::new(key, config.lease, &config.limits, config.mdns))?;
+        listen(&mut swarm, config)?;
+        Ok(Self {
+            swarm,
+            catalog: Catalog::new(config.limits, config.lease),
+            liveness: Liveness::default(),
+            conduct: Conduct::default(),
+            clock: Clock::start(),
+            on_event,
+            told_ready: false,
+        })
+    }
+
+    /// Runs until `shutdown` is ready or the last listener is gone.
+    pub(crate) async fn run(&mut self, shutdown: impl Future<Output = ()>) -> Result<(), TrackerError> {
+        let mut shutdown = pin!(shutdown);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.tick().await; // the first is at once
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm(event)?,
+                _ = tick.tick() => self.on_tick(),
+                () = &mut shutdown => return Ok(()),
+            }
+        }
+    }
+
+    /// Closes all connections, so that nodes notice at once.
+    pub(crate) async fn close(&mut self) {
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _already_gone = self.swarm.disconnect_peer_id(peer);
+        }
+        let all_closed = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                self.swarm.next().await;
+            }
+        };
+        let _cut_off = tokio::time::timeout(CLOSING, all_closed).await;
+    }
+
+    /// The time, to be handed on.
+    pub(crate) fn now(&mut self) -> Instant {
+        self.clock.now()
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) -> Result<(), TrackerError> {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event),
+            SwarmEvent::ConnectionEstablished { peer_id, num_established, .. } => self.on_connected(&peer_id, num_established.get()),
+            SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => self.on_closed(&peer_id, num_established),
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => return self.on_listener_closed(listener_id, &reason),
+            other => tracing::trace!(?other, "not of interest"),
+        }
+        Ok(())
+    }
+
+    fn on_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Index(event) => self.on_index(event),
+            BehaviourEvent::Rendezvous(event) => self.on_rendezvous(event),
+            BehaviourEvent::Ping(event) => self.on_ping(event),
+            BehaviourEvent::Identify(_) | BehaviourEvent::Mdns(_) => {} // for the others to find us
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if !std::mem::replace(&mut self.told_ready, true) {
+            (self.on_event)(Event::Ready);
+        }
+        let now = self.now();
+        for peer in self.liveness.handle_tick(now) {
+            tracing::info!(%peer, "silent: out of all answers");
+            self.catalog.handle_silent(&peer);
+        }
+        self.catalog.handle_tick(now);
+    }
+
+    fn on_listening(&mut self, address: Multiaddr) {
+        let address = address.with(Protocol::P2p(*self.swarm.local_peer_id()));
+        (self.on_event)(Event::Listening(address));
+    }
+
+    fn on_listener_closed(&mut self, listener: ListenerId, reason: &Result<(), std::io::Error>) -> Result<(), TrackerError> {
+        tracing::warn!(?listener, ?reason, "an address is no longer listened on");
+        if self.swarm.listeners().next().is_none() { Err(TrackerError::Unreachable) } else { Ok(()) }
+    }
+}
+
+fn listen(swarm: &mut Swarm<Behaviour>, config: &Config) -> Result<(), TrackerError> {
+    let must = config.listen.iter().map(|address| (address, true));
+    let may = config.listen_if_possible.iter().map(|address| (address, false));
+    let mut any = false;
+    for (address, required) in must.chain(may) {
+        let error = match swarm.listen_on(address.clone()) {
+            Ok(_) => {
+                any = true;
+                continue;
+            }
+            Err(error) => error,
+        };
+        if cause(&error) == Some(std::io::ErrorKind::AddrInUse) {
+            return Err(TrackerError::Taken { address: address.clone() });
+        }
+        if required {
+            return Err(TrackerError::Listen { address: address.clone(), reason: reason(error) });
+        }
+        tracing::info!(%address, %error, "not listened on");
+    }
+    if any { Ok(()) } else { Err(TrackerError::Unreachable) }
+}
+
+fn reason(error: TransportError<std::io::Error>) -> String {
+    match error {
+        TransportError::MultiaddrNotSupported(_) => "it is neither /ip4|ip6/…/tcp/PORT nor /ip4|ip6/…/udp/PORT/quic-v1".to_owned(),
+        TransportError::Other(error) => error.to_string(),
+    }
+}
+
+/// What the system said, beneath the transports that wrapped it.
+fn cause(error: &TransportError<std::io::Error>) -> Option<std::io::ErrorKind> {
+    let TransportError::Other(error) = error else { return None };
+    let mut kind = error.kind();
+    let mut next: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
+    while let Some(error) = next {
+        next = match error.downcast_ref::<std::io::Error>() {
+            Some(error) => {
+                kind = error.kind();
+                error.get_ref().map(|inner| inner as _)
+            }
+            None => error.source(),
+        };
+    }
+    Some(kind)
+}

@@ -1,0 +1,48 @@
+//! Connections and pings: who is there.
+
+use libp2p::{PeerId, ping};
+use potluck_common::transport::key_of;
+
+use crate::Event;
+use crate::event_loop::EventLoop;
+
+impl<F: FnMut(Event)> EventLoop<F> {
+    pub(crate) fn on_connected(&mut self, peer: &PeerId, connections: u32) {
+        let now = self.now();
+        let Some(key) = key_of(peer) else { return };
+        if connections == 1 {
+            tracing::debug!(%peer, "connected");
+            self.liveness.handle_connected(key, now);
+            self.catalog.handle_connected(&key);
+        }
+    }
+
+    pub(crate) fn on_closed(&mut self, peer: &PeerId, connections_left: u32) {
+        let now = self.now();
+        let Some(key) = key_of(peer) else { return };
+        if connections_left == 0 {
+            tracing::debug!(%peer, "disconnected");
+            self.liveness.handle_lost(&key);
+            self.conduct.handle_lost(&key);
+            self.catalog.handle_lost(&key, now);
+        }
+    }
+
+    pub(crate) fn on_ping(&mut self, event: ping::Event) {
+        let now = self.now();
+        let Some(key) = key_of(&event.peer) else { return };
+        match event.result {
+            Ok(_) => {
+                if self.liveness.handle_pong(&key, now) {
+                    tracing::info!(peer = %key, "heard again");
+                    self.catalog.handle_heard(&key);
+                }
+            }
+            Err(ping::Failure::Unsupported) => self.liveness.handle_no_ping(&key),
+            Err(error) => {
+                tracing::debug!(peer = %key, %error, "a dead connection is closed");
+                self.swarm.close_connection(event.connection);
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! libp2p's rendezvous protocol. Its server answers by itself; here its registrations are listed beside those of nodes.
+
+use std::time::Duration;
+
+use libp2p::rendezvous::server::Event as Served;
+use libp2p::{Multiaddr, PeerId, rendezvous};
+use potluck_common::namespace::Namespace;
+use potluck_common::transport::key_of;
+use potluck_common::wire::index::Address;
+use potluck_common::wire::{Bounded, MAX_ADDRESS_BYTES, MAX_ADDRESSES};
+
+use crate::Event;
+use crate::event_loop::EventLoop;
+use crate::quota::Verdict;
+
+impl<F: FnMut(Event)> EventLoop<F> {
+    pub(crate) fn on_rendezvous(&mut self, event: Served) {
+        match event {
+            Served::PeerRegistered { peer, registration } => self.on_registered(&peer, &registration),
+            Served::PeerNotRegistered { peer, error, .. } => {
+                tracing::debug!(%peer, ?error, "not registered");
+                self.charge_registration(&peer);
+            }
+            Served::PeerUnregistered { peer, namespace } => self.on_unregistered(&peer, &namespace),
+            // Also told of registrations that were renewed: our own lease decides.
+            Served::RegistrationExpired(_) => {}
+            Served::DiscoverServed { .. } | Served::DiscoverNotServed { .. } => {}
+        }
+    }
+
+    fn on_registered(&mut self, peer: &PeerId, registration: &rendezvous::Registration) {
+        self.charge_registration(peer);
+        let now = self.now();
+        let Some((namespace, key)) = namespace_of(&registration.namespace).zip(key_of(peer)) else { return };
+        tracing::debug!(%peer, %namespace, ttl = registration.ttl, "registered by rendezvous");
+        let addresses = as_text(registration.record.addresses());
+        self.catalog.handle_rendezvous(&namespace, key, addresses, Duration::from_secs(registration.ttl), now);
+    }
+
+    fn on_unregistered(&mut self, peer: &PeerId, namespace: &rendezvous::Namespace) {
+        if let Some((namespace, key)) = namespace_of(namespace).zip(key_of(peer)) {
+            tracing::debug!(%peer, %namespace, "unregistered by rendezvous");
+            self.catalog.withdraw(&namespace, &key);
+        }
+    }
+
+    fn charge_registration(&mut self, peer: &PeerId) {
+        let now = self.now();
+        let Some(key) = key_of(peer) else { return };
+        if self.conduct.handle_registration(key, now) == Verdict::Disconnect {
+            tracing::info!(%peer, "registers too often: disconnected");
+            let _already_gone = self.swarm.disconnect_peer_id(*peer);
+        }
+    }
+}
+
+/// A namespace of libp2p as one of ours; `None` for an empty one, or one with control characters.
+fn namespace_of(namespace: &rendezvous::Namespace) -> Option<Namespace> {
+    Namespace::new(namespace.to_string()).ok()
+}
+
+/// The addresses that can be told in full.
+fn as_text(addresses: &[Multiaddr]) -> Bounded<Address, MAX_ADDRESSES> {
+    let texts = addresses.iter().map(ToString::to_string).filter(|text| text.len() <= MAX_ADDRESS_BYTES);
+    Bounded::truncated(texts.map(|text| Address::truncated(&text)))
+}

@@ -1,0 +1,49 @@
+//! What a node decides, as pure state machines: no file, no socket, no task, no clock.
+//!
+//! Each machine keeps the same contract. Getters tell; `handle_…` takes what happened; plain verbs take what the user
+//! wants; `poll_…` gives what must be done next. The time comes in as an argument, randomness as a seed, so that a test
+//! plays a day in a millisecond and the same seed plays the same day. After every call that may have changed something,
+//! the owner empties the `poll_…` methods, and sleeps no longer than `poll_timeout` says.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`scheduler`] | which peer is asked for which piece of which file, now |
+//! | [`upload_slots`] | which peer is served now, and which waits |
+//! | [`registration`] | what to tell a tracker next, and when |
+//! | [`journal`] | what changed in the shares since a tracker last heard of them |
+//! | [`piece_set`] | some of the pieces of a file, one bit each |
+
+pub mod journal;
+pub mod piece_set;
+pub mod registration;
+pub mod scheduler;
+pub mod upload_slots;
+
+mod download;
+mod peer_book;
+mod pieces;
+mod window;
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What the tests of several machines need.
+
+    use std::time::Instant;
+
+    use potluck_common::peer::PeerKey;
+
+    /// Some time to count from.
+    #[allow(clippy::disallowed_methods)] // an Instant has no other beginning; only differences to it matter
+    pub(crate) fn beginning() -> Instant {
+        Instant::now()
+    }
+
+    /// A peer for each number.
+    pub(crate) fn peer(number: u32) -> PeerKey {
+        let mut bytes = vec![0, 36];
+        bytes.extend([8, 1, 18, 32]);
+        bytes.extend([0; 28]);
+        bytes.extend(number.to_be_bytes());
+        PeerKey::from_bytes(&bytes).unwrap()
+    }
+}

@@ -1,0 +1,406 @@
+//! [`Registration`]: this node's presence at one tracker, and what to send next to keep it.
+//!
+//! There are two leases at a tracker: the one of the file index (`Publish`), by which our files are found, and the one
+//! of libp2p's rendezvous protocol, by which any libp2p program finds us. They are asked for and renewed apart, so that a
+//! tracker that serves one of them only is still of use. Both need the connection, which is therefore looked after first.
+
+use std::time::{Duration, Instant};
+
+use potluck_common::wire::Refusal;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// The first retry comes within this: most interruptions are a tracker that restarts.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest wait in the first two minutes of an outage, so that a tracker that comes back sees its nodes within ten
+/// seconds; they come back spread over this time.
+const LONGEST_RETRY_AT_FIRST: Duration = Duration::from_secs(5);
+/// The longest wait of all.
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// Later, the wait is at most this part of the outage: what has been gone for an hour may be missed for minutes.
+const PART_OF_OUTAGE: u32 = 24;
+/// The first wait after a refusal that will not change by itself: not a member, over quota.
+const REFUSED_RETRY: Duration = Duration::from_secs(30);
+/// An answer that has not come by then will not come: a page of changes takes a tracker milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Changes that come within this of each other go out together.
+const GATHER: Duration = Duration::from_millis(250);
+/// Answers in a row that brought the tracker no further, before we rest: it does not do what it says.
+const MOST_ROUNDS_WITHOUT_PROGRESS: u32 = 3;
+/// A lease is renewed after this part of it, less up to a fifth of that as jitter: two renewals may be lost.
+const RENEW_AFTER: f64 = 0.5;
+/// The shortest lease that is believed: a tracker cannot make us ask more often than every other second.
+const SHORTEST_LEASE: Duration = Duration::from_secs(5);
+
+/// One lease at a tracker, or the connection to it, which is gained and lost in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// To be asked for as soon as it can be.
+    Idle,
+    /// Asked for, not answered yet.
+    Asked {
+        /// When.
+        since: Instant,
+    },
+    /// There.
+    Held {
+        /// When to ask again.
+        renew_at: Instant,
+        /// When it ends if that does not succeed.
+        lapses_at: Instant,
+    },
+    /// It failed or was refused.
+    Resting {
+        /// When to try again.
+        until: Instant,
+        /// How often it failed in a row.
+        failures: u32,
+    },
+    /// The user does not want it.
+    Left,
+}
+
+/// Which of the two leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Of the file index: `Publish`.
+    Index,
+    /// Of the rendezvous protocol: `register`.
+    Rendezvous,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Dial the tracker. Ends in `handle_connected` or `handle_disconnected`.
+    Connect,
+    /// Publish: from [`Registration::tracker_revision`] on, or, when that is `None`, without changes to learn whether the
+    /// tracker is in step. Ends in `handle_published`, `handle_refused` or `handle_failed`.
+    Publish,
+    /// Register by the rendezvous protocol. Ends in `handle_registered`, `handle_refused` or `handle_failed`.
+    Register,
+    /// Withdraw and unregister. Nothing waits for the answer.
+    Leave,
+}
+
+/// What the user should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The tracker tells others of us now.
+    Registered,
+    /// The tracker holds all that we offer now.
+    InStep,
+    /// The tracker does not tell others of us any more.
+    Lost,
+    /// The tracker will not have us.
+    Refused(Refusal),
+}
+
+/// This node's presence at one tracker.
+///
+/// The user's wishes: [`register`](Self::register), [`deregister`](Self::deregister). What happened: the `handle_…` methods.
+/// What to do: [`poll_action`](Self::poll_action) until it gives none, [`poll_event`](Self::poll_event), then again when
+/// something happened or at [`poll_timeout`](Self::poll_timeout).
+#[derive(Debug)]
+pub struct Registration {
+    random: StdRng,
+    /// The connection. Held without an end while it is there.
+    link: State,
+    index: State,
+    rendezvous: State,
+    /// Failures in a row of each part; a state that is asked again has lost them.
+    failures: Failures,
+    /// Since when the tracker has not been heard of.
+    gone_since: Option<Instant>,
+    tracker_revision: Option<u64>,
+    our_revision: u64,
+    published_at: Option<Instant>,
+    rounds_without_progress: u32,
+    is_known: bool,
+    is_in_step: bool,
+    must_say_farewell: bool,
+    events: std::collections::VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Failures {
+    link: u32,
+    index: u32,
+    rendezvous: u32,
+}
+
+impl Registration {
+    /// A registration that is wanted, at a tracker that is not connected. The seed spreads what many nodes do at once.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            link: State::Idle,
+            index: State::Idle,
+            rendezvous: State::Idle,
+            failures: Failures::default(),
+            gone_since: None,
+            tracker_revision: None,
+            our_revision: 0,
+            published_at: None,
+            rounds_without_progress: 0,
+            is_known: false,
+            is_in_step: false,
+            must_say_farewell: false,
+            events: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// The state of a lease.
+    #[must_use]
+    pub fn state(&self, part: Part) -> State {
+        match part {
+            Part::Index => self.index,
+            Part::Rendezvous => self.rendezvous,
+        }
+    }
+
+    /// Whether the tracker is connected.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(self.link, State::Held { .. })
+    }
+
+    /// Whether the tracker holds all that we offer.
+    #[must_use]
+    pub fn is_in_step(&self) -> bool {
+        self.is_in_step
+    }
+
+    /// The revision that the tracker holds of us; `None` when it must be asked.
+    #[must_use]
+    pub fn tracker_revision(&self) -> Option<u64> {
+        self.tracker_revision
+    }
+
+    /// The user wants to be registered. Asks at once, also when we rest.
+    pub fn register(&mut self) {
+        for state in [&mut self.index, &mut self.rendezvous] {
+            if matches!(state, State::Left | State::Resting { .. }) {
+                *state = State::Idle;
+            }
+        }
+        if matches!(self.link, State::Resting { .. }) {
+            self.link = State::Idle;
+        }
+        self.must_say_farewell = false;
+    }
+
+    /// The user does not want to be registered. The connection stays: searching needs it.
+    pub fn deregister(&mut self) {
+        let is_new = self.index != State::Left;
+        self.must_say_farewell |= is_new && self.is_connected();
+        (self.index, self.rendezvous) = (State::Left, State::Left);
+        self.tracker_revision = None;
+        self.lose();
+    }
+
+    /// What we offer changed: this is its revision now.
+    pub fn handle_changed(&mut self, our_revision: u64, now: Instant) {
+        self.our_revision = our_revision;
+        self.is_in_step &= self.tracker_revision == Some(our_revision);
+        if let State::Held { renew_at, lapses_at } = self.index {
+            let soon = self.published_at.map_or(now, |at| now.max(at + GATHER));
+            self.index = State::Held { renew_at: renew_at.min(soon), lapses_at };
+        }
+    }
+
+    /// There is a connection to the tracker.
+    pub fn handle_connected(&mut self, now: Instant) {
+        if self.is_connected() {
+            return;
+        }
+        let never = now + Duration::from_secs(u64::from(u32::MAX));
+        self.link = State::Held { renew_at: never, lapses_at: never };
+        self.failures.link = 0;
+        self.tracker_revision = None;
+        for state in [&mut self.index, &mut self.rendezvous] {
+            if *state != State::Left {
+                *state = State::Idle; // a tracker that restarted knows nothing of the leases
+            }
+        }
+    }
+
+    /// The connection is gone, or could not be made.
+    pub fn handle_disconnected(&mut self, now: Instant) {
+        self.failures.link = self.failures.link.saturating_add(1);
+        self.link = self.resting(self.failures.link, FIRST_RETRY, now);
+        self.tracker_revision = None;
+        for state in [&mut self.index, &mut self.rendezvous] {
+            if *state != State::Left {
+                *state = State::Idle;
+            }
+        }
+        self.lose();
+    }
+
+    /// The tracker holds this revision of what we offer, for so long.
+    pub fn handle_published(&mut self, revision: u64, lease: Duration, now: Instant) {
+        if !matches!(self.index, State::Asked { .. }) {
+            return;
+        }
+        self.gone_since = None;
+        let is_further = self.tracker_revision != Some(revision);
+        self.rounds_without_progress = if is_further { 0 } else { self.rounds_without_progress + 1 };
+        self.tracker_revision = Some(revision);
+        if !std::mem::replace(&mut self.is_known, true) {
+            self.events.push_back(Event::Registered);
+        }
+        if revision == self.our_revision {
+            self.failures.index = 0;
+            self.rounds_without_progress = 0;
+            if !std::mem::replace(&mut self.is_in_step, true) {
+                self.events.push_back(Event::InStep);
+            }
+            self.index = self.held(lease, now);
+        } else if self.rounds_without_progress >= MOST_ROUNDS_WITHOUT_PROGRESS {
+            self.rounds_without_progress = 0;
+            self.handle_failed(Part::Index, now);
+        } else {
+            self.index = State::Idle; // the next changes at once
+        }
+    }
+
+    /// The tracker registered us by the rendezvous protocol, for so long.
+    pub fn handle_registered(&mut self, lease: Duration, now: Instant) {
+        if matches!(self.rendezvous, State::Asked { .. }) {
+            self.failures.rendezvous = 0;
+            self.rendezvous = self.held(lease, now);
+        }
+    }
+
+    /// The tracker refused.
+    pub fn handle_refused(&mut self, part: Part, why: Refusal, now: Instant) {
+        if self.state(part) == State::Left {
+            return;
+        }
+        let first = match why {
+            Refusal::Busy | Refusal::Unavailable => FIRST_RETRY,
+            Refusal::Unsupported | Refusal::NotFound | Refusal::Changed | Refusal::OverQuota | Refusal::NotPermitted => REFUSED_RETRY,
+        };
+        if part == Part::Index {
+            self.lose();
+            self.events.push_back(Event::Refused(why));
+        }
+        self.fail(part, first, now);
+    }
+
+    /// There will be no answer.
+    pub fn handle_failed(&mut self, part: Part, now: Instant) {
+        if self.state(part) != State::Left {
+            self.fail(part, FIRST_RETRY, now);
+        }
+    }
+
+    /// What to do next; the answer counts as done. Call it until it gives none.
+    pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        self.handle_time(now);
+        if std::mem::take(&mut self.must_say_farewell) {
+            return Some(Action::Leave);
+        }
+        if self.link == State::Idle {
+            self.link = State::Asked { since: now };
+            return Some(Action::Connect);
+        }
+        if !self.is_connected() {
+            return None;
+        }
+        if self.index == State::Idle {
+            self.index = State::Asked { since: now };
+            self.published_at = Some(now);
+            return Some(Action::Publish);
+        }
+        if self.rendezvous == State::Idle {
+            self.rendezvous = State::Asked { since: now };
+            return Some(Action::Register);
+        }
+        None
+    }
+
+    /// The next thing that the user should know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`poll_action`](Self::poll_action) may have something to do though nothing happened.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.link, self.index, self.rendezvous].into_iter().filter_map(due).min()
+    }
+
+    fn handle_time(&mut self, now: Instant) {
+        if due(self.link).is_some_and(|at| at <= now) {
+            match self.link {
+                State::Asked { .. } => self.handle_disconnected(now),
+                State::Idle | State::Held { .. } | State::Resting { .. } | State::Left => self.link = State::Idle,
+            }
+        }
+        for part in [Part::Index, Part::Rendezvous] {
+            if due(self.state(part)).is_none_or(|at| at > now) {
+                continue;
+            }
+            match self.state(part) {
+                State::Asked { .. } => self.handle_failed(part, now),
+                State::Idle | State::Held { .. } | State::Resting { .. } | State::Left => *self.state_mut(part) = State::Idle,
+            }
+        }
+    }
+
+    fn state_mut(&mut self, part: Part) -> &mut State {
+        match part {
+            Part::Index => &mut self.index,
+            Part::Rendezvous => &mut self.rendezvous,
+        }
+    }
+
+    fn held(&mut self, lease: Duration, now: Instant) -> State {
+        let lease = lease.max(SHORTEST_LEASE);
+        let jitter: f64 = self.random.random_range(0.8..1.0);
+        State::Held { renew_at: now + lease.mul_f64(RENEW_AFTER * jitter), lapses_at: now + lease }
+    }
+
+    fn fail(&mut self, part: Part, first: Duration, now: Instant) {
+        let failures = match part {
+            Part::Index => &mut self.failures.index,
+            Part::Rendezvous => &mut self.failures.rendezvous,
+        };
+        *failures = failures.saturating_add(1);
+        let failures = *failures;
+        if part == Part::Index {
+            self.tracker_revision = None; // it may have taken what it did not answer
+        }
+        *self.state_mut(part) = self.resting(failures, first, now);
+    }
+
+    /// Doubles the wait with each failure. Each wait is drawn from its second half, the first from its whole, so that the
+    /// nodes of a tracker that restarts come back spread out.
+    fn resting(&mut self, failures: u32, first: Duration, now: Instant) -> State {
+        let outage = now.saturating_duration_since(*self.gone_since.get_or_insert(now));
+        let most = (outage / PART_OF_OUTAGE).clamp(LONGEST_RETRY_AT_FIRST.max(first), LONGEST_RETRY);
+        let wait = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most);
+        let least = if failures <= 1 { 0.05 } else { 0.5 };
+        State::Resting { until: now + wait.mul_f64(self.random.random_range(least..1.0)), failures }
+    }
+
+    fn lose(&mut self) {
+        self.is_in_step = false;
+        if std::mem::take(&mut self.is_known) {
+            self.events.push_back(Event::Lost);
+        }
+    }
+}
+
+/// When a state is to be looked at again.
+fn due(state: State) -> Option<Instant> {
+    match state {
+        State::Idle | State::Left => None,
+        State::Asked { since } => Some(since + PATIENCE),
+        State::Held { renew_at, .. } => Some(renew_at),
+        State::Resting { until, .. } => Some(until),
+    }
+}

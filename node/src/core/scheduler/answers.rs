@@ -1,0 +1,398 @@
+//! What happens to the scheduler: sources come and go, peers connect, answer, refuse, fail and lie.
+
+use std::time::{Duration, Instant};
+
+use potluck_common::content_id::PieceHash;
+use potluck_common::geometry::PieceIndex;
+use potluck_common::peer::PeerKey;
+use potluck_common::wire::Refusal;
+use rand::Rng;
+
+use super::{AskId, Event, FileNo, Flight, Misdeed, Scheduler, Verdict};
+use crate::core::download::{Class, Job, Stage};
+use crate::core::peer_book::{PeerNo, Standing, backoff};
+use crate::core::piece_set::PieceSet;
+use crate::core::pieces::Has;
+
+/// How long a peer is left alone after its first failure.
+const FIRST_REST: Duration = Duration::from_secs(1);
+/// And after many: a peer that comes back after days is found within this.
+const LONGEST_REST: Duration = Duration::from_secs(300);
+/// How soon a busy peer is asked again: its slots are held for seconds.
+const FIRST_BUSY: Duration = Duration::from_millis(500);
+/// And how late, so that a place in its queue is not missed by much.
+const LONGEST_BUSY: Duration = Duration::from_secs(15);
+/// How soon a peer is asked again whose disk could not be read, or who has enough of us.
+const FIRST_UNAVAILABLE: Duration = Duration::from_secs(10);
+
+impl Scheduler {
+    /// A peer has the whole file.
+    pub fn handle_source(&mut self, file: FileNo, peer: PeerKey, now: Instant) {
+        self.take_source(file, peer, Has::All, now);
+    }
+
+    /// A peer has some of the file: these pieces, one bit each as on the wire, perhaps none yet. It will be asked again
+    /// what it has.
+    pub fn handle_partial_source(&mut self, file: FileNo, peer: PeerKey, have: &[u8], now: Instant) {
+        let has = match self.downloads.get(&file).map(|download| &download.stage) {
+            Some(Stage::Many(pieces)) if !have.is_empty() => Has::Some(Box::new(PieceSet::from_bytes(pieces.geometry(), have))),
+            Some(Stage::Single(_)) if have.first().is_some_and(|byte| byte & 1 == 1) => Has::All,
+            Some(Stage::Many(_) | Stage::Listing(_)) => Has::Unknown,
+            Some(Stage::Single(_) | Stage::Complete { .. }) | None => return,
+        };
+        self.take_source(file, peer, has, now);
+    }
+
+    /// A peer no longer has the file.
+    pub fn handle_source_lost(&mut self, file: FileNo, peer: PeerKey) {
+        if let Some(peer) = self.peers.number(&peer) {
+            self.lose_source(file, peer);
+        }
+    }
+
+    /// There is a connection to a peer now.
+    pub fn handle_connected(&mut self, peer: PeerKey) {
+        let Some(number) = self.peers.meet(peer) else { return };
+        let Some(peer) = self.peers.get_mut(number) else { return };
+        if !peer.is_connected {
+            peer.is_connected = true;
+            peer.window.handle_connected();
+        }
+        match peer.standing {
+            Standing::Resting { .. } => self.set_standing(number, Standing::Fine),
+            Standing::Fine | Standing::Queued { .. } | Standing::Banned { .. } => self.settle(number),
+        }
+    }
+
+    /// The last connection to a peer is gone, and with it every request that was out to it: what they were for is open
+    /// to other sources at once.
+    pub fn handle_disconnected(&mut self, peer: PeerKey, now: Instant) {
+        let Some(number) = self.peers.number(&peer) else { return };
+        let Some(peer) = self.peers.get_mut(number) else { return };
+        peer.is_connected = false;
+        if !peer.asks.is_empty() {
+            self.rest(number, FIRST_REST, now);
+            self.drop_asks(number, now);
+        }
+        self.settle(number);
+        self.peers.forget_if_unused(number);
+    }
+
+    /// A page of piece hashes came, with the size of the file.
+    pub fn handle_hashes(&mut self, ask: AskId, size: u64, page: &[PieceHash], now: Instant) -> Verdict {
+        let Some(Job::Hashes { file, .. }) = self.flights.get(&ask).map(|flight| flight.job.clone()) else { return Verdict::Late };
+        let Some(flight) = self.end(ask) else { return Verdict::Late };
+        let Some(download) = self.downloads.get_mut(&file) else { return Verdict::Late };
+        let (verdict, in_vain) = download.take_hashes(ask, size, page, now);
+        let is_complete = download.is_complete();
+        match verdict {
+            Verdict::Lie => self.ban(flight.peer, file, Misdeed::WrongHashes, now),
+            Verdict::More | Verdict::Proven | Verdict::Late => self.succeed(&flight, 32 * page.len() as u64, now),
+        }
+        for ask in in_vain {
+            self.abandon(ask, now);
+        }
+        if verdict == Verdict::Proven {
+            self.events.push_back(Event::HashesKnown(file));
+            if is_complete {
+                self.complete(file);
+            }
+        }
+        self.sort_in(file);
+        verdict
+    }
+
+    /// A partial source told what it has: bits from the piece on that it was asked for, `None` for all pieces.
+    pub fn handle_have(&mut self, ask: AskId, bits: Option<&[u8]>, now: Instant) {
+        let Some(Job::Have { file, .. }) = self.flights.get(&ask).map(|flight| flight.job.clone()) else { return };
+        let Some(flight) = self.end(ask) else { return };
+        self.succeed(&flight, bits.map_or(0, <[u8]>::len) as u64, now);
+        let Some(download) = self.downloads.get_mut(&file) else { return };
+        download.take_have(flight.peer, ask, bits, now);
+        let (class, entry) = (download.class(), (download.rank, file));
+        self.list(flight.peer, entry, class);
+    }
+
+    /// So many bytes of the answer have come in by now.
+    pub fn handle_progress(&mut self, ask: AskId, bytes_so_far: u64, now: Instant) {
+        let Some(flight) = self.flights.get_mut(&ask) else { return };
+        let received = bytes_so_far.min(flight.expected);
+        let new = received.saturating_sub(flight.received);
+        let is_first = flight.received == 0 && new > 0;
+        flight.received = flight.received.max(received);
+        let Some(peer) = self.peers.get_mut(flight.peer) else { return };
+        if is_first && !flight.is_dial {
+            peer.window.handle_first_bytes(now.saturating_duration_since(flight.asked));
+        }
+        peer.window.handle_bytes(new, now);
+    }
+
+    /// A piece is verified and kept. Ends the ask when it was for nothing else.
+    pub fn handle_verified(&mut self, ask: AskId, file: FileNo, piece: PieceIndex, now: Instant) {
+        let Some(download) = self.downloads.get_mut(&file) else { return };
+        let Some(asks) = download.verify(piece) else { return };
+        download.searches = 0;
+        if download.is_complete() {
+            self.complete(file);
+        }
+        for other in asks {
+            let Some(flight) = self.flights.get_mut(&other) else { continue };
+            let is_empty = flight.job.drop_file(file);
+            flight.is_fruitful |= other == ask;
+            if !is_empty {
+                continue;
+            }
+            if other == ask {
+                if let Some(flight) = self.end(ask) {
+                    let bytes = flight.expected;
+                    self.succeed(&flight, bytes, now);
+                }
+            } else {
+                self.abandon(other, now);
+            }
+        }
+    }
+
+    /// The answer is over. What it was for and did not hold is asked for again: at once when it held something, and
+    /// later when it held nothing.
+    pub fn handle_finished(&mut self, ask: AskId, now: Instant) {
+        let Some(flight) = self.end(ask) else { return };
+        if flight.received == 0 && !flight.is_fruitful {
+            self.rest(flight.peer, FIRST_REST, now);
+        } else {
+            self.succeed(&flight, flight.received, now);
+        }
+        self.give_back(ask, &flight, now);
+    }
+
+    /// The bytes that came for a file have the wrong hash, or make no sense: the peer is banned.
+    pub fn handle_bad(&mut self, ask: AskId, file: FileNo, why: Misdeed, now: Instant) {
+        let Some(flight) = self.end(ask) else { return };
+        self.ban(flight.peer, file, why, now);
+        self.give_back(ask, &flight, now);
+    }
+
+    /// One file of several was refused; the answer goes on.
+    pub fn handle_file_refused(&mut self, ask: AskId, file: FileNo, why: Refusal, now: Instant) {
+        let Some(flight) = self.flights.get_mut(&ask) else { return };
+        if !flight.job.files().contains(&file) {
+            return;
+        }
+        let peer = flight.peer;
+        let is_empty = flight.job.drop_file(file);
+        flight.is_fruitful = true;
+        self.refuse_file(peer, file, why);
+        if let Some(download) = self.downloads.get_mut(&file) {
+            download.give_back(peer, ask, &Job::Files(vec![file]), now);
+        }
+        self.sort_in(file);
+        if is_empty && let Some(flight) = self.end(ask) {
+            self.succeed(&flight, flight.received, now);
+        }
+    }
+
+    /// The whole request was refused, perhaps with a place in the other side's queue.
+    pub fn handle_refused(&mut self, ask: AskId, why: Refusal, queue: Option<u32>, now: Instant) {
+        let Some(flight) = self.end(ask) else { return };
+        match why {
+            Refusal::Busy => self.handle_busy(flight.peer, queue, now),
+            Refusal::Unavailable | Refusal::OverQuota => self.rest(flight.peer, FIRST_UNAVAILABLE, now),
+            Refusal::NotFound | Refusal::Changed | Refusal::NotPermitted | Refusal::Unsupported => {
+                self.refuse_job(&flight, why);
+            }
+        }
+        self.give_back(ask, &flight, now);
+    }
+
+    /// There will be no answer: the connection broke, could not be made, or took too long.
+    pub fn handle_failed(&mut self, ask: AskId, now: Instant) {
+        let Some(flight) = self.end(ask) else { return };
+        self.rest(flight.peer, FIRST_REST, now);
+        self.give_back(ask, &flight, now);
+    }
+
+    // Sources.
+
+    fn take_source(&mut self, file: FileNo, peer: PeerKey, has: Has, now: Instant) {
+        let Some(download) = self.downloads.get_mut(&file).filter(|download| !download.is_complete()) else { return };
+        let Some(number) = self.peers.meet(peer) else { return };
+        let is_new = download.add_source(number, has, now);
+        let (class, entry) = (download.class(), (download.rank, file));
+        match is_new {
+            None => return self.peers.forget_if_unused(number),
+            Some(is_new) => {
+                if let Some(peer) = self.peers.get_mut(number) {
+                    peer.files += u32::from(is_new);
+                }
+            }
+        }
+        self.list(number, entry, class);
+    }
+
+    /// Takes a peer from the sources of a file. Requests that are out go on: what comes of them is verified anyway.
+    fn lose_source(&mut self, file: FileNo, peer_no: PeerNo) {
+        let Some(download) = self.downloads.get_mut(&file) else { return };
+        if !download.drop_source(peer_no) {
+            return;
+        }
+        let entry = (download.rank, file);
+        if let Some(peer) = self.peers.get_mut(peer_no) {
+            peer.files = peer.files.saturating_sub(1);
+        }
+        self.list(peer_no, entry, Class::Idle);
+        self.peers.forget_if_unused(peer_no);
+    }
+
+    pub(super) fn drop_sources(&mut self, file: FileNo) {
+        let Some(download) = self.downloads.get(&file) else { return };
+        let sources: Vec<PeerNo> = download.sources.iter().map(|source| source.peer).collect();
+        for peer in sources {
+            self.lose_source(file, peer);
+        }
+    }
+
+    fn complete(&mut self, file: FileNo) {
+        self.drop_sources(file);
+        self.events.push_back(Event::FileComplete(file));
+    }
+
+    // Refusals.
+
+    /// A busy peer keeps what it has of ours and takes no more; when it has nothing, it is asked again later.
+    fn handle_busy(&mut self, peer_no: PeerNo, queue: Option<u32>, now: Instant) {
+        let jitter = self.random.random();
+        let Some(peer) = self.peers.get_mut(peer_no) else { return };
+        peer.queue = queue;
+        peer.window.handle_refused(peer.asks.len());
+        peer.times_busy = peer.times_busy.saturating_add(1);
+        let until = now + backoff(peer.times_busy, FIRST_BUSY, LONGEST_BUSY, jitter);
+        if peer.asks.is_empty() && peer.standing == Standing::Fine {
+            self.set_standing(peer_no, Standing::Queued { until });
+        }
+    }
+
+    fn refuse_job(&mut self, flight: &Flight, why: Refusal) {
+        match &flight.job {
+            Job::Piece { file, piece } => {
+                let download = self.downloads.get_mut(file);
+                let is_partial = download.is_some_and(|download| download.source_has_not(flight.peer, *piece));
+                if why != Refusal::NotFound || !is_partial {
+                    self.refuse_file(flight.peer, *file, why);
+                }
+            }
+            Job::Hashes { file, .. } | Job::Have { file, .. } => self.refuse_file(flight.peer, *file, why),
+            Job::Files(files) => files.iter().for_each(|file| self.refuse_file(flight.peer, *file, why)),
+        }
+    }
+
+    fn refuse_file(&mut self, peer_no: PeerNo, file: FileNo, why: Refusal) {
+        let Some(peer) = self.peers.get(peer_no).map(|peer| peer.key) else { return };
+        let is_larger = why == Refusal::Unsupported && self.downloads.get_mut(&file).is_some_and(|download| download.doubt_size());
+        if is_larger {
+            return self.sort_in(file); // it is not of one piece, as somebody had said: its hashes are asked for next
+        }
+        self.lose_source(file, peer_no);
+        self.events.push_back(Event::SourceLost { file, peer, why });
+    }
+
+    // The end of an ask.
+
+    /// Takes an ask out of the books of bytes and peers. What it was for stays in flight.
+    pub(super) fn end(&mut self, ask: AskId) -> Option<Flight> {
+        let flight = self.flights.remove(&ask)?;
+        self.in_flight_bytes -= flight.expected;
+        self.slow_bytes -= if flight.is_slow { flight.expected } else { 0 };
+        self.dials -= usize::from(flight.is_dial);
+        if let Some(peer) = self.peers.get_mut(flight.peer) {
+            peer.asks.remove(&ask);
+        }
+        self.settle(flight.peer);
+        Some(flight)
+    }
+
+    /// A peer gave what it was asked for: `bytes` in all.
+    fn succeed(&mut self, flight: &Flight, bytes: u64, now: Instant) {
+        let Some(peer) = self.peers.get_mut(flight.peer) else { return };
+        if flight.received == 0 && !flight.is_dial {
+            peer.window.handle_first_bytes(now.saturating_duration_since(flight.asked));
+        }
+        peer.window.handle_bytes(bytes.saturating_sub(flight.received), now);
+        (peer.failures, peer.times_busy, peer.queue) = (0, 0, None);
+        self.settle(flight.peer);
+    }
+
+    /// What an ask was for is missing again, unless another ask is out for it, and others may take it over.
+    pub(super) fn give_back(&mut self, ask: AskId, flight: &Flight, now: Instant) {
+        for file in flight.job.files() {
+            let is_open = self.downloads.get_mut(file).is_some_and(|download| download.give_back(flight.peer, ask, &flight.job, now));
+            if is_open {
+                self.sort_in(*file);
+            }
+        }
+    }
+
+    /// Lets go of an ask: its owner is told, and what it was for is open again.
+    pub(super) fn abandon(&mut self, ask: AskId, now: Instant) {
+        if let Some(flight) = self.end(ask) {
+            self.cancels.push_back(ask);
+            self.give_back(ask, &flight, now);
+        }
+    }
+
+    /// Ends all asks of one file, whose download is about to be removed or paused.
+    pub(super) fn cancel_all(&mut self, file: FileNo) {
+        let Some(download) = self.downloads.get_mut(&file) else { return };
+        for ask in download.recall_all() {
+            let is_empty = self.flights.get_mut(&ask).is_some_and(|flight| flight.job.drop_file(file));
+            if is_empty && self.end(ask).is_some() {
+                self.cancels.push_back(ask);
+            }
+        }
+    }
+
+    /// Ends all asks of a peer that will not answer them.
+    fn drop_asks(&mut self, peer_no: PeerNo, now: Instant) {
+        let asks: Vec<AskId> = self.peers.get(peer_no).map(|peer| peer.asks.iter().copied().collect()).unwrap_or_default();
+        for ask in asks {
+            if let Some(flight) = self.end(ask) {
+                self.give_back(ask, &flight, now);
+            }
+        }
+    }
+
+    /// A peer failed: it is left alone for longer and longer. What fails while it rests is the same failure.
+    pub(super) fn rest(&mut self, peer_no: PeerNo, first: Duration, now: Instant) {
+        let jitter = self.random.random();
+        let Some(peer) = self.peers.get_mut(peer_no) else { return };
+        if matches!(peer.standing, Standing::Resting { .. } | Standing::Banned { .. }) {
+            return;
+        }
+        peer.failures = peer.failures.saturating_add(1);
+        let until = now + backoff(peer.failures, first, LONGEST_REST, jitter);
+        self.set_standing(peer_no, Standing::Resting { until });
+    }
+
+    fn ban(&mut self, peer_no: PeerNo, file: FileNo, why: Misdeed, now: Instant) {
+        let Some(peer) = self.peers.get(peer_no).map(|peer| peer.key) else { return };
+        let until = now + self.config.ban;
+        self.set_standing(peer_no, Standing::Banned { until });
+        self.events.push_back(Event::PeerBanned { peer, file, why, until });
+        let asks: Vec<AskId> = self.peers.get(peer_no).map(|peer| peer.asks.iter().copied().collect()).unwrap_or_default();
+        for ask in asks {
+            self.abandon(ask, now);
+        }
+    }
+}
+
+impl Job {
+    /// Takes one file out. Returns whether nothing is left.
+    fn drop_file(&mut self, file: FileNo) -> bool {
+        match self {
+            Job::Files(files) => {
+                files.retain(|other| *other != file);
+                files.is_empty()
+            }
+            Job::Hashes { .. } | Job::Have { .. } | Job::Piece { .. } => true,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The scheduler, played with peers that are fast, slow, dead and lying.

@@ -1,0 +1,1 @@
+//! Who is served now, and who waits.

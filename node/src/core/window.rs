@@ -1,0 +1,184 @@
+//! [`Window`]: how many asks a peer may have in flight, learnt from how fast it answers.
+//!
+//! A peer's pipe holds rate × delay bytes; to keep it full without queueing far beyond that, twice as much is asked for,
+//! and two pieces more so that a fast peer with next to no delay never waits for us. The delay is the shortest that was
+//! seen between an ask and its first bytes, which is the path without our own queue in it. As a full window shows a
+//! higher rate, the window follows, doubling at most once an interval: a slow start that ends where the rate ends.
+
+use std::time::{Duration, Instant};
+
+use potluck_common::geometry::PIECE_BYTES;
+
+/// Asks in flight at a peer of which nothing is known yet: fills 60 MB/s at a delay of 60 ms from the first moment.
+const FIRST_LIMIT: u32 = 4;
+/// The shortest interval over which a rate is measured: shorter ones see single pieces instead of a rate.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// At a slower rate (128 KiB/s: 8 s a piece) a second piece would only wait where another source could have had it.
+const ONE_AT_A_TIME_RATE: f64 = 131_072.0;
+/// What a peer is asked for at most, in seconds of its own rate: what is in flight there is lost to other sources.
+const MOST_SECONDS_IN_FLIGHT: f64 = 2.0;
+
+/// How many asks a peer may have in flight.
+#[derive(Debug)]
+pub(super) struct Window {
+    limit: u32,
+    most: u32,
+    rate: Option<f64>,
+    delay: Option<Duration>,
+    interval: Option<Interval>,
+}
+
+/// Bytes that came in since some time.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    began: Instant,
+    bytes: u64,
+    /// Whether the window was full at some time in it: only then does the peer's rate show what the peer can do.
+    was_full: bool,
+}
+
+impl Window {
+    /// A window for a peer of which nothing is known, which will never grow over `most`.
+    pub(super) fn new(most: u32) -> Self {
+        Self { limit: FIRST_LIMIT.min(most), most, rate: None, delay: None, interval: None }
+    }
+
+    /// Most asks in flight now.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Bytes per second when the peer was last kept busy; `None` before the first measurement.
+    pub(super) fn rate(&self) -> Option<f64> {
+        self.rate
+    }
+
+    /// Seconds that `bytes` would take from now on, when `in_flight` asks share the peer; `None` when nothing is known.
+    pub(super) fn seconds_for(&self, bytes: u64, in_flight: usize) -> Option<f64> {
+        let rate = self.rate.filter(|rate| *rate > 0.0)?;
+        Some(self.delay.unwrap_or_default().as_secs_f64() + bytes as f64 * (in_flight as f64 + 1.0) / rate)
+    }
+
+    /// An ask went out, and `in_flight` are out with it.
+    pub(super) fn handle_asked(&mut self, in_flight: usize, now: Instant) {
+        let interval = self.interval.get_or_insert(Interval { began: now, bytes: 0, was_full: false });
+        if in_flight <= 1 {
+            *interval = Interval { began: now, bytes: 0, was_full: false }; // the time before was idle
+        }
+        interval.was_full |= in_flight >= self.limit as usize;
+    }
+
+    /// The first bytes of an answer came `after` it was asked for.
+    pub(super) fn handle_first_bytes(&mut self, after: Duration) {
+        self.delay = Some(self.delay.map_or(after, |delay| delay.min(after)));
+    }
+
+    /// Bytes came in.
+    pub(super) fn handle_bytes(&mut self, bytes: u64, now: Instant) {
+        let delay = self.delay.unwrap_or_default();
+        let Some(interval) = self.interval.as_mut() else { return };
+        interval.bytes += bytes;
+        let elapsed = now.saturating_duration_since(interval.began);
+        if elapsed < SHORTEST_INTERVAL.max(delay) {
+            return;
+        }
+        let closed = *interval;
+        *interval = Interval { began: now, bytes: 0, was_full: false };
+        self.learn(closed.bytes as f64 / elapsed.as_secs_f64(), closed.was_full);
+    }
+
+    /// The peer let an ask lie: it gets half as many.
+    pub(super) fn handle_stall(&mut self) {
+        self.limit = (self.limit / 2).max(1);
+    }
+
+    /// The peer would not take more than `in_flight` asks.
+    pub(super) fn handle_refused(&mut self, in_flight: usize) {
+        self.limit = self.limit.min(u32::try_from(in_flight).unwrap_or(u32::MAX)).max(1);
+    }
+
+    /// Nothing that was learnt holds on a new connection.
+    pub(super) fn handle_connected(&mut self) {
+        *self = Self::new(self.most);
+    }
+
+    fn learn(&mut self, sample: f64, was_full: bool) {
+        let rate = match self.rate {
+            None => sample,
+            Some(rate) if was_full => (rate + sample) / 2.0,
+            Some(rate) => rate.max(sample),
+        };
+        self.rate = Some(rate);
+        if was_full || rate < ONE_AT_A_TIME_RATE {
+            self.limit = self.limit_at(rate).min(self.limit.saturating_mul(2)).clamp(1, self.most);
+        }
+    }
+
+    fn limit_at(&self, rate: f64) -> u32 {
+        if rate < ONE_AT_A_TIME_RATE {
+            return 1;
+        }
+        let pieces_per_second = rate / f64::from(PIECE_BYTES);
+        let pipe = 2.0 * pieces_per_second * self.delay.unwrap_or_default().as_secs_f64() + 2.0;
+        let patience = pieces_per_second * MOST_SECONDS_IN_FLIGHT + 1.0;
+        let least = f64::from(FIRST_LIMIT);
+        pipe.max(least).min(patience).ceil() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::beginning;
+
+    const MIB: u64 = PIECE_BYTES as u64;
+
+    /// Plays a peer that is kept busy for ten seconds: a pipe of `rate` bytes per second behind `delay`.
+    fn busy(window: &mut Window, rate: f64, delay: Duration, start: Instant) -> Instant {
+        let mut now = start;
+        for _ in 0..1_000 {
+            window.handle_asked(window.limit() as usize, now);
+            window.handle_first_bytes(delay);
+            let in_flight = f64::from(window.limit()) * MIB as f64;
+            let reached = rate.min(in_flight / delay.as_secs_f64());
+            now += Duration::from_millis(10);
+            window.handle_bytes((reached / 100.0) as u64, now);
+        }
+        now
+    }
+
+    #[test]
+    fn a_long_fat_pipe_is_filled() {
+        let mut window = Window::new(32);
+        busy(&mut window, 125e6, Duration::from_millis(100), beginning());
+        assert!((24..=27).contains(&window.limit()), "{}", window.limit());
+        assert!((window.rate().unwrap() - 125e6).abs() < 2e6, "{:?}", window.rate());
+    }
+
+    #[test]
+    fn a_slow_peer_is_asked_for_one_piece_at_a_time() {
+        let mut window = Window::new(32);
+        busy(&mut window, 100e3, Duration::from_millis(20), beginning());
+        assert_eq!(window.limit(), 1);
+    }
+
+    #[test]
+    fn the_window_follows_a_rate_that_falls_and_never_passes_its_most() {
+        let mut window = Window::new(8);
+        let now = busy(&mut window, 1e9, Duration::from_millis(100), beginning());
+        assert_eq!(window.limit(), 8);
+        busy(&mut window, 2e6, Duration::from_millis(100), now);
+        assert!(window.limit() <= 4, "{}", window.limit());
+    }
+
+    #[test]
+    fn an_idle_time_does_not_lower_the_rate() {
+        let mut window = Window::new(32);
+        let now = busy(&mut window, 50e6, Duration::from_millis(10), beginning());
+        let before = window.rate().unwrap();
+        let later = now + Duration::from_secs(60);
+        window.handle_asked(1, later);
+        window.handle_bytes(MIB, later + Duration::from_millis(150));
+        assert!(window.rate().unwrap() >= before);
+    }
+}

@@ -98,9 +98,9 @@ impl PartFile {
         if kind != FileType::RegularFile || stat.st_nlink != 1 {
             return Err(StoreError::InTheWay { path });
         }
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(StoreError::Busy { path }),
-            Ok(()) | Err(_) => {} // network file systems without locks: the node's own lock has to do
+        // Any other answer comes from a network file system without locks: there the lock of the data folder has to do.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(StoreError::Busy { path });
         }
         let part = Self {
             dir: dir.clone(),

@@ -118,6 +118,7 @@ struct Walk<'a> {
     path: String,
     /// The folder that is being listed and those above it, to notice one that is mounted inside itself.
     above: Vec<RootId>,
+    /// Why the share's own folder could not be listed to its end.
     root_error: Option<io::Error>,
 }
 
@@ -153,10 +154,10 @@ impl Walk<'_> {
                 Err(error) => return self.unreadable(error.into()),
             };
             let parent = self.path.len();
-            let Ok(handle) = entries.fd() else {
-                return ControlFlow::Continue(());
+            let flow = match entries.fd() {
+                Ok(folder) => self.entry(folder, &entry),
+                Err(error) => return self.unreadable(error.into()),
             };
-            let flow = self.entry(handle, &entry);
             self.path.truncate(parent);
             flow?;
         }
@@ -238,7 +239,7 @@ impl Walk<'_> {
     }
 
     fn unreadable(&mut self, error: io::Error) -> ControlFlow<()> {
-        if self.summary.folders <= 1 && !self.path.contains('/') {
+        if !self.path.contains('/') {
             self.root_error = Some(error);
             return ControlFlow::Break(());
         }

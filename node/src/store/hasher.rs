@@ -127,3 +127,116 @@ impl Job<'_> {
         Ok(hasher.finish())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ShareDir;
+    use crate::store::test_tree::{TestTree, noise};
+    use potluck_common::geometry::PIECE_BYTES;
+    use std::fs::File;
+    use std::io::Write;
+
+    const PIECE: usize = PIECE_BYTES as usize;
+
+    fn hash(share: &ShareDir, name: &str) -> Result<Hashed, ServeError> {
+        hash_file(&share.open_file(name)?, &AtomicBool::new(false), &mut |_| {})
+    }
+
+    /// G031.
+    #[test]
+    fn files_of_every_edge_size_get_the_hashes_of_their_bytes() {
+        let tree = TestTree::new();
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        for size in [0, 1, 1023, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 9 * PIECE + 7, 17 * PIECE] {
+            let bytes = noise(size);
+            tree.write("file", &bytes);
+            let mut told = 0;
+            let file = share.open_file("file").unwrap();
+            let hashed = hash_file(&file, &AtomicBool::new(false), &mut |more| told += more).unwrap();
+            assert_eq!(hashed.content_id, ContentId::of(&bytes), "size {size}");
+            assert_eq!((hashed.stamp, told), (file.stamp(), size as u64));
+            let geometry = Geometry::new(size as u64).unwrap();
+            let pieces = geometry.pieces().map(|piece| {
+                let start = geometry.offset(piece) as usize;
+                PieceHash::of(geometry, piece, &bytes[start..start + geometry.length(piece) as usize])
+            });
+            assert!(pieces.eq(hashed.pieces), "size {size}");
+        }
+    }
+
+    #[test]
+    fn a_sparse_file_is_hashed_as_the_zeros_it_reads_as() {
+        let tree = TestTree::new();
+        let size = 20 * PIECE + 3;
+        File::create(tree.path("sparse")).unwrap().set_len(size as u64).unwrap();
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        assert_eq!(hash(&share, "sparse").unwrap().content_id, ContentId::of(&vec![0; size]));
+    }
+
+    #[test]
+    fn a_file_beyond_the_largest_is_refused_before_it_is_read() {
+        let tree = TestTree::new();
+        if File::create(tree.path("vast")).unwrap().set_len(8 << 40).is_err() {
+            println!("skipped: this file system has no file of 8 TiB");
+            return;
+        }
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        assert!(matches!(hash(&share, "vast"), Err(ServeError::TooLarge)));
+    }
+
+    /// G030, G031: a hundred files that change at another moment of the hashing each.
+    #[test]
+    fn a_file_that_changes_while_it_is_hashed_is_refused() {
+        let tree = TestTree::new();
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        let path = tree.write("file", &noise(12 * PIECE));
+        for round in 0..100u64 {
+            let file = share.open_file("file").unwrap();
+            let mut writer = File::options().append(true).open(&path).unwrap();
+            let mut changed = false;
+            let result = hash_file(&file, &AtomicBool::new(false), &mut |_| {
+                if !changed {
+                    match round % 3 {
+                        0 => writer.write_all(b"more").unwrap(),
+                        1 => writer.set_len(12 * u64::from(PIECE_BYTES) - round).unwrap(),
+                        _ => filetime_now(&writer),
+                    }
+                    changed = true;
+                }
+            });
+            assert!(matches!(result, Err(ServeError::Changed)), "round {round}: {result:?}");
+        }
+    }
+
+    /// A change that keeps size and content, as a rewrite in place does.
+    fn filetime_now(file: &File) {
+        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        rustix::fs::futimens(file, &rustix::fs::Timestamps { last_access: now, last_modification: now }).unwrap();
+    }
+
+    #[test]
+    fn a_truncated_file_is_refused() {
+        let tree = TestTree::new();
+        let path = tree.write("file", &noise(5 * PIECE));
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        let file = share.open_file("file").unwrap();
+        File::options().write(true).open(path).unwrap().set_len(10).unwrap();
+        assert!(matches!(hash_file(&file, &AtomicBool::new(false), &mut |_| {}), Err(ServeError::Changed)));
+    }
+
+    #[test]
+    fn hashing_stops_when_it_is_told_to() {
+        let tree = TestTree::new();
+        tree.write("file", &noise(40 * PIECE));
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        let cancel = AtomicBool::new(false);
+        let mut told = 0;
+        let result = hash_file(&share.open_file("file").unwrap(), &cancel, &mut |more| {
+            told += more;
+            cancel.store(true, Ordering::Relaxed);
+        });
+        assert!(matches!(result, Err(ServeError::Cancelled)));
+        assert!(told < 40 * u64::from(PIECE_BYTES));
+    }
+}

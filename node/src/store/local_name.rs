@@ -117,3 +117,112 @@ fn device_end(name: &str) -> Option<usize> {
     let numbered = (port.eq_ignore_ascii_case("COM") || port.eq_ignore_ascii_case("LPT")) && matches!(last, '0'..='9' | '¹' | '²' | '³');
     (numbered || ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].into_iter().any(is)).then_some(last_at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn local(name: &str) -> String {
+        LocalName::new(name).unwrap().0
+    }
+
+    /// G023.
+    #[test]
+    fn names_that_some_system_treats_specially_are_mapped_and_back() {
+        for (name, expected) in [
+            ("CON", "CO\u{201b}4E"),
+            ("nul.txt", "nu\u{201b}6C.txt"),
+            ("NUL .tar.gz", "NU\u{201b}4C .tar.gz"),
+            ("COM1", "COM\u{201b}31"),
+            ("com\u{b9}.log", "com\u{201b}B9.log"),
+            ("LPT³", "LPT\u{201b}B3"),
+            ("CONIN$", "CONIN\u{201b}24"),
+            ("a:b", "a\u{201b}3Ab"),
+            ("ends.", "ends\u{201b}2E"),
+            ("ends ", "ends\u{201b}20"),
+            (" ", "\u{201b}20"),
+            ("...", "..\u{201b}2E"),
+            ("what? <this> \"is\" *|", "what\u{201b}3F \u{201b}3Cthis\u{201b}3E \u{201b}22is\u{201b}22 \u{201b}2A\u{201b}7C"),
+            ("\u{201b}", "\u{201b}\u{201b}"),
+            (".x.0123.potluck-part", ".x.0123.potluck-par\u{201b}74"),
+        ] {
+            assert_eq!(local(name), expected);
+            assert_eq!(LocalName::new(name).unwrap().original().as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn harmless_names_stay_as_they_are() {
+        for name in [
+            "foo... bar",
+            "..hidden",
+            "a..b",
+            "console",
+            "COM",
+            "COM10",
+            "nul_",
+            "LPT",
+            "100% [x] {y}",
+            "日本語：？",
+            "e\u{301}",
+            "-rf",
+            "~",
+        ] {
+            assert_eq!(local(name), name);
+        }
+        let longest = "x".repeat(MAX_COMPONENT_BYTES);
+        assert_eq!(local(&longest), longest);
+    }
+
+    #[test]
+    fn a_name_that_gets_too_long_is_cut_and_stays_its_own() {
+        let names = ["?".repeat(255), "?".repeat(254), "\u{201b}".repeat(85), format!("{}\u{201b}", "?".repeat(100)), "日?".repeat(60)];
+        for name in &names {
+            let cut = LocalName::new(name).unwrap();
+            assert!(cut.as_str().len() <= MAX_COMPONENT_BYTES, "{cut:?}");
+            assert!(check_component(cut.as_str()).is_ok());
+            assert_eq!(cut.original(), None);
+            assert!(names.iter().filter(|other| local(other) == cut.0).count() == 1);
+        }
+    }
+
+    #[test]
+    fn numbers_go_before_the_extension_and_fit() {
+        let numbered = |name: &str, number| LocalName(name.to_owned()).numbered(number).0;
+        assert_eq!(numbered("a.tar.gz", 1), "a.tar (1).gz");
+        assert_eq!(numbered("a", 12), "a (12)");
+        assert_eq!(numbered(".hidden", 1), ".hidden (1)");
+        for long in ["x".repeat(255), "é".repeat(127), format!("{}.txt", "日".repeat(83)), format!("a.{}", "x".repeat(253))] {
+            let name = numbered(&long, 9_999);
+            assert!(name.len() <= MAX_COMPONENT_BYTES && name.contains(" (9999)"), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_mapped_is_safe_and_maps_back(name in "[a-cCONcon.:? \u{201b}0-9~¹\u{e9}]{1,90}") {
+            if let Ok(local) = LocalName::new(&name) {
+                prop_assert!(local.as_str().len() <= MAX_COMPONENT_BYTES);
+                prop_assert!(check_component(local.as_str()).is_ok());
+                prop_assert!(!local.as_str().contains(['<', '>', ':', '"', '|', '?', '*']) && !local.as_str().ends_with(['.', ' ']));
+                prop_assert_eq!(device_end(local.as_str()), None);
+                match local.original() {
+                    Some(original) => prop_assert_eq!(original, name),
+                    None => prop_assert!(local.as_str().contains([ESCAPE, '~'])),
+                }
+            }
+        }
+
+        #[test]
+        fn two_names_never_become_one(names in proptest::collection::hash_set("[aC:O.N\u{201b}~3 ]{1,6}|\\PC{1,40}|[\u{201b}?]{60,85}", 2..40)) {
+            let mut seen = HashMap::new();
+            for name in names.iter().filter(|name| check_component(name).is_ok()) {
+                if let Some(other) = seen.insert(local(name), name) {
+                    prop_assert!(false, "{:?} and {:?}", name, other);
+                }
+            }
+        }
+    }
+}

@@ -15,6 +15,8 @@
 mod beneath;
 mod download_dir;
 mod download_record;
+#[cfg(test)]
+mod figures;
 mod hasher;
 mod local_name;
 mod part_file;

@@ -98,9 +98,9 @@ impl PartFile {
         if kind != FileType::RegularFile || stat.st_nlink != 1 {
             return Err(StoreError::InTheWay { path });
         }
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(StoreError::Busy { path }),
-            Ok(()) | Err(_) => {} // network file systems without locks: the node's own lock has to do
+        // Any other answer comes from a network file system without locks: there the lock of the data folder has to do.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(StoreError::Busy { path });
         }
         let part = Self {
             dir: dir.clone(),
@@ -304,4 +304,330 @@ fn rename_over_placeholder(folder: &OwnedFd, from: &str, to: &str) -> Result<(),
     renameat(folder, from, folder, to).inspect_err(|_| {
         let _ = unlinkat(folder, to, AtFlags::empty()); // ours, and empty
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::already_there;
+    use crate::store::test_tree::{Mount, TestTree, noise};
+    use potluck_common::share_path::SharePath;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
+    use std::thread;
+
+    /// A file to download, and where to.
+    struct Plan {
+        bytes: Vec<u8>,
+        content_id: ContentId,
+        geometry: Geometry,
+        target: TargetPath,
+    }
+
+    fn plan(size: usize, target: &str) -> Plan {
+        let bytes = noise(size);
+        let target = TargetPath::new(&SharePath::parse(target).unwrap()).unwrap();
+        Plan { content_id: ContentId::of(&bytes), geometry: Geometry::new(size as u64).unwrap(), bytes, target }
+    }
+
+    impl Plan {
+        fn open(&self, dir: &Path) -> Result<PartFile, StoreError> {
+            PartFile::open_or_create(&DownloadDir::open(dir)?, &self.target, self.geometry, self.content_id)
+        }
+
+        fn piece(&self, piece: PieceIndex) -> &[u8] {
+            let start = self.geometry.offset(piece) as usize;
+            &self.bytes[start..start + self.geometry.length(piece) as usize]
+        }
+
+        fn fill(&self, part: &PartFile) {
+            self.geometry.pieces().for_each(|piece| part.write_piece(piece, self.piece(piece)).unwrap());
+        }
+    }
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn a_download_ends_as_a_plain_file_with_its_bytes_and_time() {
+        for size in [0, 1, MIB - 1, MIB, MIB + 1, 5 * MIB + 3] {
+            let tree = TestTree::new();
+            let plan = plan(size, "music/album/song.flac");
+            let part = plan.open(&tree.path("downloads")).unwrap();
+            assert!(part.is_new());
+            let pieces: Vec<_> = plan.geometry.pieces().collect();
+            thread::scope(|scope| {
+                for half in pieces.chunks(pieces.len().div_ceil(2)) {
+                    scope.spawn(|| half.iter().rev().for_each(|piece| part.write_piece(*piece, plan.piece(*piece)).unwrap()));
+                }
+            });
+            part.sync().unwrap();
+            let finished = part.finish(1_234_567, OnConflict::Error).unwrap();
+            assert_eq!(finished.path, tree.path("downloads/music/album/song.flac"));
+            assert_eq!(std::fs::read(&finished.path).unwrap(), plan.bytes);
+            let metadata = finished.path.metadata().unwrap();
+            assert_eq!(metadata.mtime(), 1_234_567);
+            assert_eq!(metadata.permissions().mode() & 0o111, 0, "no execute bit");
+            assert_eq!(tree.names("downloads/music/album"), ["song.flac"]);
+            assert!(part.write_piece(pieces[0], plan.piece(pieces[0])).is_err(), "a finished file is not written any more");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_download_goes_on_with_what_it_has() {
+        let tree = TestTree::new();
+        let plan = plan(3 * MIB, "song.flac");
+        let pieces: Vec<_> = plan.geometry.pieces().collect();
+        let part = plan.open(tree.root()).unwrap();
+        part.write_piece(pieces[1], plan.piece(pieces[1])).unwrap();
+        assert!(matches!(plan.open(tree.root()), Err(StoreError::Busy { .. })), "not twice at once");
+        drop(part);
+        let part = plan.open(tree.root()).unwrap();
+        assert!(!part.is_new());
+        let mut piece = vec![0; MIB];
+        part.read_piece(pieces[1], &mut piece).unwrap();
+        assert_eq!(piece, plan.piece(pieces[1]));
+        assert!(part.read_piece(pieces[1], &mut piece[1..]).is_err(), "a piece is read whole");
+        assert!(part.write_piece(pieces[1], &piece[1..]).is_err(), "a piece is written whole");
+        part.discard().unwrap();
+        assert!(tree.names("").is_empty());
+    }
+
+    /// G027: whatever has the target's name stays what it is.
+    #[test]
+    fn nothing_that_has_the_name_is_touched() {
+        for planted in ["file", "symlink", "dangling", "hardlink", "fifo", "folder"] {
+            let tree = TestTree::new();
+            tree.write("victim", b"precious");
+            tree.folder("downloads");
+            match planted {
+                "file" => drop(tree.write("downloads/a.txt", b"mine")),
+                "symlink" => tree.symlink("downloads/a.txt", "../victim"),
+                "dangling" => tree.symlink("downloads/a.txt", "../created-outside"),
+                "hardlink" => std::fs::hard_link(tree.path("victim"), tree.path("downloads/a.txt")).unwrap(),
+                "fifo" => tree.fifo("downloads/a.txt"),
+                _ => drop(tree.write("downloads/a.txt/inner", b"mine")),
+            }
+            let before = tree.path("downloads/a.txt").symlink_metadata().unwrap();
+            let plan = plan(10, "a.txt");
+            let part = plan.open(&tree.path("downloads")).unwrap();
+            plan.fill(&part);
+            assert!(matches!(part.finish(0, OnConflict::Error), Err(StoreError::Exists { .. })), "{planted}");
+            assert_eq!(tree.names("downloads").len(), 2, "the parts are kept");
+            let finished = part.finish(0, OnConflict::Number).unwrap();
+            assert_eq!(finished.path, tree.path("downloads/a (1).txt"));
+            assert_eq!(tree.names("downloads"), ["a (1).txt", "a.txt"]);
+            let after = tree.path("downloads/a.txt").symlink_metadata().unwrap();
+            assert_eq!((before.ino(), before.len(), before.mtime_nsec()), (after.ino(), after.len(), after.mtime_nsec()), "{planted}");
+            assert_eq!(std::fs::read(tree.path("victim")).unwrap(), b"precious");
+            assert_eq!(tree.names(""), ["downloads", "victim"]);
+        }
+    }
+
+    /// G027: the temporary name is as exposed as the target's.
+    #[test]
+    fn what_was_planted_at_the_temporary_name_is_neither_used_nor_touched() {
+        for planted in ["symlink", "dangling", "hardlink", "fifo", "socket", "folder"] {
+            let tree = TestTree::new();
+            tree.write("victim", b"precious");
+            let plan = plan(10, "a.txt");
+            let name = format!("downloads/{}", part_name("a.txt", plan.content_id));
+            tree.folder("downloads");
+            match planted {
+                "symlink" => tree.symlink(&name, "../victim"),
+                "dangling" => tree.symlink(&name, "../created-outside"),
+                "hardlink" => std::fs::hard_link(tree.path("victim"), tree.path(&name)).unwrap(),
+                "fifo" => tree.fifo(&name),
+                "socket" => tree.socket(&name),
+                _ => drop(tree.folder(&name)),
+            }
+            assert!(matches!(plan.open(&tree.path("downloads")), Err(StoreError::InTheWay { .. })), "{planted}");
+            assert_eq!(std::fs::read(tree.path("victim")).unwrap(), b"precious");
+            assert_eq!(tree.names(""), ["downloads", "victim"]);
+        }
+    }
+
+    /// G027: links and files where folders should be, before and during the download.
+    #[test]
+    fn a_folder_that_is_or_becomes_a_link_is_not_followed() {
+        let tree = TestTree::new();
+        tree.folder("outside/album");
+        tree.folder("downloads");
+        tree.symlink("downloads/music", "../outside");
+        let plan = plan(10, "music/album/a.txt");
+        assert!(matches!(plan.open(&tree.path("downloads")), Err(StoreError::InTheWay { .. })));
+        std::fs::remove_file(tree.path("downloads/music")).unwrap();
+        tree.write("downloads/music", b"a file");
+        assert!(matches!(plan.open(&tree.path("downloads")), Err(StoreError::InTheWay { .. })));
+        std::fs::remove_file(tree.path("downloads/music")).unwrap();
+
+        let part = plan.open(&tree.path("downloads")).unwrap();
+        std::fs::rename(tree.path("downloads/music"), tree.path("downloads/moved")).unwrap();
+        tree.symlink("downloads/music", "../outside");
+        plan.fill(&part);
+        assert!(matches!(part.finish(0, OnConflict::Number), Err(StoreError::Moved { .. })));
+        assert!(tree.names("outside/album").is_empty());
+        assert_eq!(tree.names("downloads/moved/album").len(), 1, "the parts are kept");
+    }
+
+    #[test]
+    fn a_temporary_file_that_was_replaced_is_left_alone() {
+        let tree = TestTree::new();
+        let plan = plan(10, "a.txt");
+        let part = plan.open(tree.root()).unwrap();
+        std::fs::remove_file(part.path()).unwrap();
+        assert!(matches!(part.finish(0, OnConflict::Number), Err(StoreError::Moved { .. })));
+        std::fs::write(part.path(), b"somebody's").unwrap();
+        assert!(matches!(part.finish(0, OnConflict::Number), Err(StoreError::Moved { .. })));
+        assert!(matches!(part.discard(), Err(StoreError::Moved { .. })));
+        assert_eq!(std::fs::read(part.path()).unwrap(), b"somebody's");
+    }
+
+    /// G021, G023, G024: whatever a share path may be called, the file lies below the download folder.
+    #[test]
+    fn every_share_path_ends_below_the_download_folder() {
+        let tree = TestTree::new();
+        let longest = "x".repeat(MAX_COMPONENT_BYTES);
+        let deep = ["d"; potluck_common::share_path::MAX_DEPTH].join("/");
+        let questions = "?".repeat(MAX_COMPONENT_BYTES);
+        let corpus = [
+            "CON",
+            "a:b/nul.txt",
+            "~",
+            "-rf",
+            "....",
+            "foo... bar",
+            "..hidden/x",
+            "%2e%2e/x",
+            "\u{202e}gpj.exe",
+            "ends./ends ",
+            &longest,
+            &questions,
+            &deep,
+        ];
+        for path in corpus {
+            let plan = plan(1, path);
+            let part = plan.open(&tree.path("downloads")).unwrap();
+            plan.fill(&part);
+            let finished = part.finish(0, OnConflict::Error).unwrap();
+            assert!(finished.path.canonicalize().unwrap().starts_with(tree.path("downloads").canonicalize().unwrap()), "{path:?}");
+        }
+        assert_eq!(tree.names(""), ["downloads"]);
+    }
+
+    /// G025: names that are one after folding are two downloads all the same.
+    #[test]
+    fn two_downloads_of_one_name_get_two_files() {
+        let tree = TestTree::new();
+        for (size, expected) in [(1, "a.txt"), (2, "a (1).txt"), (3, "a (2).txt")] {
+            let plan = plan(size, "a.txt");
+            let part = plan.open(tree.root()).unwrap();
+            plan.fill(&part);
+            assert_eq!(part.finish(0, OnConflict::Number).unwrap().path, tree.path(expected));
+        }
+    }
+
+    #[test]
+    fn the_ways_around_a_missing_system_call_replace_nothing_either() {
+        let tree = TestTree::new();
+        let folder = beneath::open_root(tree.root()).unwrap();
+        for rename in [rename_to_free_name, rename_by_link, rename_over_placeholder] {
+            tree.write("part", b"new");
+            tree.write("taken", b"old");
+            assert_eq!(rename(&folder, "part", "taken"), Err(Errno::EXIST));
+            rename(&folder, "part", "free").unwrap();
+            assert_eq!(std::fs::read(tree.path("free")).unwrap(), b"new");
+            assert_eq!(std::fs::read(tree.path("taken")).unwrap(), b"old");
+            assert_eq!(tree.names(""), ["free", "taken"]);
+            std::fs::remove_file(tree.path("free")).unwrap();
+            assert_eq!(rename(&folder, "missing", "free"), Err(Errno::NOENT));
+            assert_eq!(tree.names(""), ["taken"]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_already_is_known_by_its_bytes() {
+        let tree = TestTree::new();
+        let plan = plan(2 * MIB + 5, "folder/a.bin");
+        let dir = DownloadDir::open(tree.root()).unwrap();
+        let size = plan.geometry.size();
+        let is_there = || already_there(&dir, &plan.target, plan.content_id, size, &AtomicBool::new(false));
+        assert!(!is_there());
+        tree.write("folder/a.bin", &plan.bytes);
+        assert!(is_there());
+        assert!(!already_there(&dir, &plan.target, plan.content_id, size, &AtomicBool::new(true)), "cancelled");
+        tree.write("folder/a.bin", &vec![0; plan.bytes.len()]);
+        assert!(!is_there());
+        tree.write("other", &plan.bytes);
+        std::fs::remove_file(tree.path("folder/a.bin")).unwrap();
+        tree.symlink("folder/a.bin", "../other");
+        assert!(!is_there(), "a link is not the file");
+    }
+
+    #[test]
+    fn a_disk_that_lost_a_write_is_never_believed_again() {
+        let tree = TestTree::new();
+        let plan = plan(10, "a.txt");
+        let part = plan.open(tree.root()).unwrap();
+        plan.fill(&part);
+        assert!(matches!(part.sync_with(|_| Err(io::Error::from(Errno::IO))), Err(StoreError::Unsynced { .. })));
+        assert!(matches!(part.sync(), Err(StoreError::Unsynced { .. })), "the kernel would say that all is well");
+        assert!(matches!(part.finish(0, OnConflict::Number), Err(StoreError::Unsynced { .. })));
+        assert_eq!(tree.names("").len(), 1);
+    }
+
+    /// G039.
+    #[test]
+    fn a_full_disk_stops_a_download_and_room_lets_it_go_on() {
+        let tree = TestTree::new();
+        let disk = tree.folder("disk");
+        let Some(mount) = Mount::small_disk(4 << 20, &disk) else {
+            println!("skipped: only root may mount a small disk");
+            return;
+        };
+        assert!(matches!(plan(5 * MIB, "a.bin").open(&disk), Err(StoreError::NoSpace { .. })), "found out before it starts");
+        let plan = plan(3 * MIB, "b.bin");
+        let part = plan.open(&disk).unwrap();
+        tree.write("disk/filler", &noise(3 * MIB));
+        let pieces: Vec<_> = plan.geometry.pieces().collect();
+        let results: Vec<_> = pieces.iter().map(|piece| part.write_piece(*piece, plan.piece(*piece))).collect();
+        assert!(results.iter().any(|result| matches!(result, Err(StoreError::NoSpace { .. }))));
+        assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(StoreError::NoSpace { .. }))));
+        std::fs::remove_file(tree.path("disk/filler")).unwrap();
+        plan.fill(&part);
+        let finished = part.finish(0, OnConflict::Error).unwrap();
+        assert_eq!(std::fs::read(finished.path).unwrap(), plan.bytes);
+        drop(part);
+        mount.make_read_only();
+        assert!(matches!(plan.open(&disk), Err(StoreError::ReadOnly { .. })));
+    }
+
+    /// G039: a limit on file sizes, in a child whose shell sets it and ignores the signal.
+    #[test]
+    fn a_file_beyond_the_limit_of_the_process_is_an_error_with_a_sentence() {
+        const CHILD: &str = "POTLUCK_TEST_FILE_LIMIT";
+        if let Some(dir) = std::env::var_os(CHILD) {
+            let result = plan(3 * MIB, "a.bin").open(Path::new(&dir));
+            assert!(matches!(result, Err(StoreError::FileTooBig { .. })), "{result:?}");
+            return;
+        }
+        let tree = TestTree::new();
+        let script = r#"trap '' XFSZ; ulimit -f 2048; exec "$0" --exact "$1""#;
+        let name = "store::part_file::tests::a_file_beyond_the_limit_of_the_process_is_an_error_with_a_sentence";
+        let mut child = std::process::Command::new("sh");
+        child.args(["-c", script]).arg(std::env::current_exe().unwrap()).arg(name);
+        let output = child.env(CHILD, tree.root()).output().unwrap();
+        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+    }
+
+    #[test]
+    fn a_folder_without_permission_is_an_error_with_a_sentence() {
+        let tree = TestTree::new();
+        let folder = tree.folder("downloads");
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o500)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            println!("skipped: root may write everywhere");
+            return;
+        }
+        assert!(matches!(plan(1, "a").open(&folder), Err(StoreError::Denied { .. })));
+    }
 }

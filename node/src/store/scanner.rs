@@ -118,6 +118,7 @@ struct Walk<'a> {
     path: String,
     /// The folder that is being listed and those above it, to notice one that is mounted inside itself.
     above: Vec<RootId>,
+    /// Why the share's own folder could not be listed to its end.
     root_error: Option<io::Error>,
 }
 
@@ -153,10 +154,10 @@ impl Walk<'_> {
                 Err(error) => return self.unreadable(error.into()),
             };
             let parent = self.path.len();
-            let Ok(handle) = entries.fd() else {
-                return ControlFlow::Continue(());
+            let flow = match entries.fd() {
+                Ok(folder) => self.entry(folder, &entry),
+                Err(error) => return self.unreadable(error.into()),
             };
-            let flow = self.entry(handle, &entry);
             self.path.truncate(parent);
             flow?;
         }
@@ -238,7 +239,7 @@ impl Walk<'_> {
     }
 
     fn unreadable(&mut self, error: io::Error) -> ControlFlow<()> {
-        if self.summary.folders <= 1 && !self.path.contains('/') {
+        if !self.path.contains('/') {
             self.root_error = Some(error);
             return ControlFlow::Break(());
         }
@@ -284,4 +285,177 @@ fn is_pseudo(folder: BorrowedFd<'_>) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn is_pseudo(_folder: BorrowedFd<'_>) -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::test_tree::{Mount, TestTree};
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::ffi::OsStr;
+    use std::fs::File;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Seen {
+        files: BTreeSet<String>,
+        skipped: BTreeMap<String, SkipReason>,
+        summary: ScanSummary,
+    }
+
+    fn scan_all(share: &ShareDir) -> Seen {
+        let (mut files, mut skipped) = (BTreeSet::new(), BTreeMap::new());
+        let summary = scan(share, &mut |event| {
+            match event {
+                ScanEvent::Found { path, .. } => assert!(files.insert(String::from(path)), "told twice"),
+                ScanEvent::Skipped { what, why, .. } => assert!(skipped.insert(what, why).is_none(), "told twice"),
+            }
+            ControlFlow::Continue(())
+        });
+        Seen { files, skipped, summary: summary.unwrap() }
+    }
+
+    #[test]
+    fn every_file_is_found_with_its_size_and_time() {
+        let tree = TestTree::new();
+        tree.write("a", b"123");
+        tree.write("b/c/d.txt", b"12345");
+        tree.folder("empty");
+        tree.write(".x.0123456789abcdef.potluck-part", b"a download in progress");
+        let file = File::options().write(true).open(tree.path("a")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(1_000, 999_999_999)).unwrap();
+        let share = ShareDir::open("s", tree.root()).unwrap();
+        let mut found = Vec::new();
+        let summary = scan(&share, &mut |event| {
+            found.push(event);
+            ControlFlow::Continue(())
+        });
+        found.sort_by_key(|event| matches!(event, ScanEvent::Found { size: 5, .. }));
+        let stamp = share.open_file("a").unwrap().stamp();
+        assert_eq!(found[0], ScanEvent::Found { path: "s/a".parse().unwrap(), size: 3, mtime: 1_000, stamp });
+        assert!(matches!(&found[1], ScanEvent::Found { path, .. } if path.as_str() == "s/b/c/d.txt"));
+        assert_eq!(found.len(), 2);
+        assert_eq!(summary.unwrap(), ScanSummary { files: 2, bytes: 8, folders: 4, ..ScanSummary::default() });
+    }
+
+    /// G026, G028, G031.
+    #[test]
+    fn odd_things_are_skipped_and_told() {
+        let tree = TestTree::new();
+        tree.write("good", b"x");
+        tree.write("outside-is-not-followed/x", b"x");
+        tree.symlink("link", "good");
+        tree.symlink("up", "..");
+        tree.symlink("dangling", "nowhere");
+        tree.fifo("fifo");
+        tree.socket("socket");
+        tree.write("line\nbreak", b"");
+        tree.write("back\\slash", b"");
+        std::fs::write(tree.root().join(OsStr::from_bytes(b"caf\xe9")), b"").unwrap();
+        File::create(tree.path("vast")).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        let device = tree.endless_device("zero");
+        let seen = scan_all(&ShareDir::open("s", tree.root()).unwrap());
+        assert!(seen.files.iter().eq(["s/good", "s/outside-is-not-followed/x"]));
+        let mut expected = BTreeMap::from([
+            ("s/link".into(), SkipReason::Symlink),
+            ("s/up".into(), SkipReason::Symlink),
+            ("s/dangling".into(), SkipReason::Symlink),
+            ("s/fifo".into(), SkipReason::Special),
+            ("s/socket".into(), SkipReason::Special),
+            ("s/line\\u{a}break".into(), SkipReason::NotPortable),
+            ("s/back\\slash".into(), SkipReason::NotPortable),
+            ("s/caf\u{fffd}".into(), SkipReason::NotUtf8),
+            ("s/vast".into(), SkipReason::TooLarge),
+        ]);
+        if device {
+            expected.insert("s/zero".to_owned(), SkipReason::Special);
+        }
+        assert_eq!(seen.summary.skipped, expected.len() as u64);
+        assert_eq!(seen.skipped, expected);
+    }
+
+    /// G024: a tree far deeper than any share path.
+    #[test]
+    fn a_tree_that_is_too_deep_is_cut_off_and_told() {
+        let tree = TestTree::new();
+        let mut at = beneath::open_root(tree.root()).unwrap();
+        for _ in 0..200 {
+            rustix::fs::mkdirat(&at, "d", rustix::fs::Mode::RWXU).unwrap();
+            beneath::open_for_writing(at.as_fd(), "f", rustix::fs::OFlags::CREATE).unwrap();
+            at = beneath::open_folder(at.as_fd(), "d").unwrap();
+        }
+        let seen = scan_all(&ShareDir::open("s", tree.root()).unwrap());
+        let deepest = seen.files.iter().map(|path| path.split('/').count()).max();
+        assert_eq!(deepest, Some(MAX_DEPTH));
+        assert_eq!(seen.files.len(), MAX_DEPTH - 1);
+        assert!(seen.skipped.values().all(|why| *why == SkipReason::TooDeep));
+    }
+
+    /// G033.
+    #[test]
+    fn a_share_that_is_away_is_offline_and_not_empty() {
+        let tree = TestTree::new();
+        tree.write("share/file", b"x");
+        let share = ShareDir::open("s", &tree.path("share")).unwrap();
+        std::fs::rename(tree.path("share"), tree.path("elsewhere")).unwrap();
+        let nothing = &mut |_| panic!("nothing is told of a share that is away");
+        assert!(matches!(scan(&share, nothing), Err(ShareError::Offline { .. })));
+        std::fs::rename(tree.path("elsewhere"), tree.path("share")).unwrap();
+        let mut leave = |_| {
+            std::fs::rename(tree.path("share"), tree.path("elsewhere")).unwrap();
+            ControlFlow::Continue(())
+        };
+        assert!(matches!(scan(&share, &mut leave), Err(ShareError::Offline { .. })), "it went away during the scan");
+    }
+
+    /// G033.
+    #[test]
+    fn an_unreadable_folder_is_told_and_counted() {
+        let tree = TestTree::new();
+        tree.write("shut/file", b"x");
+        tree.write("open/file", b"x");
+        std::fs::set_permissions(tree.path("shut"), std::fs::Permissions::from_mode(0)).unwrap();
+        if std::fs::read_dir(tree.path("shut")).is_ok() {
+            println!("skipped: root reads everything");
+            return;
+        }
+        let seen = scan_all(&ShareDir::open("s", tree.root()).unwrap());
+        assert_eq!(seen.skipped, BTreeMap::from([("s/shut".into(), SkipReason::Unreadable)]));
+        assert_eq!((seen.summary.files, seen.summary.unreadable), (1, 1));
+        std::fs::set_permissions(tree.path("shut"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    #[test]
+    fn the_caller_can_break_a_scan_off() {
+        let tree = TestTree::new();
+        (0..10).for_each(|number| drop(tree.write(&format!("{number}"), b"")));
+        let mut left = 3;
+        let summary = scan(&ShareDir::open("s", tree.root()).unwrap(), &mut |_| {
+            left -= 1;
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(summary.unwrap(), ScanSummary { files: 3, folders: 1, stopped: true, ..ScanSummary::default() });
+    }
+
+    /// G028: `/proc` never ends by itself: its files are made up as they are read.
+    #[test]
+    fn a_pseudo_file_system_is_skipped_as_a_whole() {
+        let seen = scan_all(&ShareDir::open("s", std::path::Path::new("/proc")).unwrap());
+        assert_eq!(seen.skipped, BTreeMap::from([("s".into(), SkipReason::Pseudo)]));
+        assert!(seen.files.is_empty());
+    }
+
+    #[test]
+    fn a_folder_mounted_inside_itself_is_not_walked_for_ever() {
+        let tree = TestTree::new();
+        tree.write("share/file", b"x");
+        tree.folder("share/inner");
+        let Some(_mount) = Mount::bind(&tree.path("share"), &tree.path("share/inner")) else {
+            println!("skipped: only root may mount");
+            return;
+        };
+        let seen = scan_all(&ShareDir::open("s", &tree.path("share")).unwrap());
+        assert!(seen.files.iter().eq(["s/file"]));
+        assert_eq!(seen.skipped, BTreeMap::from([("s/inner".into(), SkipReason::Loop)]));
+    }
 }

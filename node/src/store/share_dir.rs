@@ -312,3 +312,235 @@ pub(super) fn serve_error(error: io::Error) -> ServeError {
         _ => ServeError::Io(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::test_tree::{TestTree, noise};
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    fn read_all(share: &ShareDir, within: &str) -> Result<Vec<u8>, ServeError> {
+        let file = share.open_file(within)?;
+        let mut bytes = vec![0; file.stamp().size as usize];
+        file.read_at(0, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn a_file_is_read_exactly_and_only_while_it_is_what_it_was() {
+        let tree = TestTree::new();
+        let path = tree.write("folder/file", b"0123456789");
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        let file = share.open_file("folder/file").unwrap();
+        let mut bytes = [0; 4];
+        file.read_at(3, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"3456");
+        assert!(matches!(file.read_at(8, &mut bytes), Err(ServeError::Changed)), "the file ends before the buffer does");
+        std::fs::write(path, b"0123456789 and more").unwrap();
+        assert!(matches!(file.read_at(0, &mut bytes), Err(ServeError::Changed)));
+    }
+
+    /// G021, G026: no name leads out of the share.
+    #[test]
+    fn no_name_leads_out_of_the_share() {
+        let tree = TestTree::new();
+        tree.write("secret", b"secret");
+        tree.write("share/file", b"inside");
+        tree.symlink("share/up", "..");
+        tree.symlink("share/link", "../secret");
+        tree.symlink("share/absolute", "/etc/passwd");
+        tree.symlink("share/inside", "file");
+        let share = ShareDir::open("share", &tree.path("share")).unwrap();
+        assert_eq!(read_all(&share, "file").unwrap(), b"inside");
+        let absolute = tree.path("secret").to_str().unwrap().to_owned();
+        let deep = "x/".repeat(5_000) + "x";
+        let corpus = [
+            "",
+            ".",
+            "..",
+            "../secret",
+            "./file",
+            "file/",
+            "file/.",
+            "/file",
+            "//file",
+            "up/secret",
+            "up",
+            "link",
+            "absolute",
+            "inside",
+            "up/share/file",
+            "share/../../secret",
+            "..\\secret",
+            "\\secret",
+            "C:\\secret",
+            "file\0",
+            "file\n",
+            "%2e%2e/secret",
+            "....//secret",
+            "\u{2215}etc",
+            "..\u{ff0f}secret",
+            "/proc/self/root/etc/passwd",
+            "\u{1b}[2J",
+            &absolute,
+            &deep,
+        ];
+        for name in corpus {
+            assert!(matches!(read_all(&share, name), Err(ServeError::NotFound | ServeError::NotAFile)), "{name:?}");
+        }
+    }
+
+    /// G026: the classic race of a check by name against an open by name.
+    #[test]
+    fn a_folder_that_flips_to_a_link_never_leads_outside() {
+        let tree = TestTree::new();
+        tree.write("share/folder/file", b"inside");
+        tree.write("outside/file", b"secret");
+        tree.symlink("share/other", "../outside");
+        let share = ShareDir::open("share", &tree.path("share")).unwrap();
+        let (folder, other) = (tree.path("share/folder"), tree.path("share/other"));
+        let done = AtomicBool::new(false);
+        let (mut served, mut refused) = (0, 0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..50_000 {
+                    renameat_with(CWD, &folder, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                match read_all(&share, "folder/file") {
+                    Ok(bytes) => {
+                        assert_eq!(bytes, b"inside");
+                        served += 1;
+                    }
+                    Err(ServeError::NotFound) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        assert!(served > 0 && refused > 0, "the race was run: {served} served, {refused} refused");
+    }
+
+    /// G028.
+    #[test]
+    fn what_is_not_a_regular_file_is_refused_without_waiting() {
+        let tree = TestTree::new();
+        tree.fifo("fifo");
+        tree.socket("socket");
+        tree.folder("folder");
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        for name in ["fifo", "socket", "folder"] {
+            assert!(matches!(share.open_file(name), Err(ServeError::NotAFile)), "{name}");
+        }
+        if tree.endless_device("zero") {
+            assert!(matches!(share.open_file("zero"), Err(ServeError::NotAFile)));
+        } else {
+            println!("skipped: only root makes device files");
+        }
+    }
+
+    /// G030.
+    #[test]
+    fn a_file_that_is_written_while_it_is_served_is_never_served_torn() {
+        let tree = TestTree::new();
+        // Each round has its own size, so that the test holds on systems with coarse file times too.
+        let size = |round: u8| (64 << 10) + usize::from(round);
+        let path = tree.write("file", &vec![0; size(0)]);
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        let done = AtomicBool::new(false);
+        let mut served = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=200 {
+                    std::fs::write(&path, vec![round; size(round)]).unwrap();
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                match read_all(&share, "file") {
+                    Ok(bytes) => {
+                        // Empty, or cut after a page, is what the file was between truncation and the end of a write.
+                        assert!(bytes.windows(2).all(|pair| pair[0] == pair[1]), "two rounds in one answer");
+                        served += 1;
+                    }
+                    Err(ServeError::Changed) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        assert!(served > 0);
+        assert_eq!(read_all(&share, "file").unwrap(), vec![200; size(200)]);
+    }
+
+    #[test]
+    fn a_truncated_replaced_or_deleted_file_is_told_from_what_it_was() {
+        let tree = TestTree::new();
+        let path = tree.write("file", &noise(100));
+        let share = ShareDir::open("share", tree.root()).unwrap();
+        let mut bytes = [0; 100];
+        let file = share.open_file("file").unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(50).unwrap();
+        assert!(matches!(file.read_at(0, &mut bytes), Err(ServeError::Changed)));
+        let file = share.open_file("file").unwrap();
+        let stamp = file.stamp();
+        let other = tree.write("other", &noise(50));
+        std::fs::rename(other, &path).unwrap();
+        assert!(file.read_at(0, &mut bytes[..50]).is_ok(), "the open file is the old one, whole");
+        assert_ne!(share.open_file("file").unwrap().stamp(), stamp);
+        std::fs::remove_file(path).unwrap();
+        assert!(matches!(share.open_file("file"), Err(ServeError::NotFound)));
+    }
+
+    /// G033: away is not deleted.
+    #[test]
+    fn a_share_whose_folder_is_gone_or_replaced_is_offline() {
+        let tree = TestTree::new();
+        tree.write("share/file", b"x");
+        let share = ShareDir::open("share", &tree.path("share")).unwrap();
+        assert!(share.check(None).is_ok());
+        assert!(share.check(Some(share.root())).is_ok());
+        std::fs::rename(tree.path("share"), tree.path("elsewhere")).unwrap();
+        assert!(matches!(share.check(None), Err(ShareError::Offline { .. })));
+        tree.folder("share");
+        assert!(matches!(share.check(None), Err(ShareError::Offline { .. })), "another folder of that path");
+
+        let mount_point = ShareDir::open("share", &tree.path("share")).unwrap();
+        assert!(matches!(mount_point.check(Some(share.root())), Err(ShareError::Offline { .. })), "an empty mount point");
+        tree.write("share/file", b"x");
+        assert!(mount_point.check(Some(share.root())).is_ok(), "a disk with files and another number");
+    }
+
+    #[test]
+    fn what_cannot_be_shared_is_refused_with_a_reason() {
+        let tree = TestTree::new();
+        let file = tree.write("file", b"");
+        assert!(matches!(ShareDir::open("x", &tree.path("missing")), Err(ShareError::NotFound { .. })));
+        assert!(matches!(ShareDir::open("x", &file), Err(ShareError::NotAFolder { .. })));
+        for name in ["", "..", "a/b", "C:", "a\nb"] {
+            assert!(matches!(ShareDir::open(name, tree.root()), Err(ShareError::BadName { .. })), "{name:?}");
+        }
+        tree.symlink("link", ".");
+        assert!(ShareDir::open("x", &tree.path("link")).is_ok(), "the user's own link to a folder is followed");
+    }
+
+    #[test]
+    fn every_folder_has_a_default_name_that_can_be_shared() {
+        let tree = TestTree::new();
+        for (folder, name) in [("Music", "Music"), ("a\\b\n", "a_b_"), ("C:", "share-C_"), ("日本語", "日本語")] {
+            assert_eq!(ShareDir::default_name(&tree.folder(folder)), name);
+        }
+        assert_eq!(ShareDir::default_name(Path::new("/")), "share");
+        assert_eq!(ShareDir::default_name(&tree.path("Music/..").join("Music")), "Music");
+    }
+
+    #[test]
+    fn a_file_that_changed_a_moment_ago_is_not_settled() {
+        let at = |seconds: i64| Stamp { dev: 0, ino: 0, size: 0, mtime_ns: seconds * 1_000_000_000 };
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        assert!(at(900).is_settled(now) && at(-5).is_settled(now) && at(2_000).is_settled(now));
+        assert!(!at(1_000).is_settled(now) && !at(998).is_settled(now));
+    }
+}

@@ -575,3 +575,192 @@ fn stamp_of_key(key: [u8; 32]) -> Stamp {
     let mut part = || parts.next().unwrap_or_default();
     Stamp { dev: part(), ino: part(), size: part(), mtime_ns: (part() ^ (1 << 63)) as i64 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::test_tree::TestTree;
+    use crate::store::{Phase, SourceHint};
+    use potluck_common::geometry::PIECE_BYTES;
+    use potluck_common::peer::PeerKey;
+    use proptest::prelude::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn stamp(number: u64) -> Stamp {
+        Stamp { dev: 1, ino: number, size: number * 3, mtime_ns: -(number as i64) }
+    }
+
+    fn hashed(number: u64, pieces: usize) -> Hashed {
+        let hash = |n: usize| PieceHash::from_bytes(*blake3::hash(format!("{number}/{n}").as_bytes()).as_bytes());
+        let pieces: Vec<_> = (0..pieces).map(hash).collect();
+        let content_id = ContentId::combine(geometry(pieces.len()), &pieces).unwrap();
+        Hashed { content_id, pieces, stamp: stamp(number) }
+    }
+
+    fn geometry(pieces: usize) -> Geometry {
+        Geometry::new(pieces as u64 * u64::from(PIECE_BYTES)).unwrap()
+    }
+
+    fn download(id: u64) -> DownloadRecord {
+        let peer = PeerKey::from_bytes(&[&[0x00, 0x24], [7; 36].as_slice()].concat()).unwrap();
+        DownloadRecord {
+            id,
+            content_id: ContentId::of(&id.to_be_bytes()),
+            name: "a \"song\".flac".into(),
+            folder: None,
+            target: "music/a.flac".parse().unwrap(),
+            size: Some(5),
+            phase: Phase::Failed { reason: "no room is left".into() },
+            created: 1_700_000_000,
+            mtime: -1,
+            sources: vec![SourceHint { peer, address: Some("/ip4/127.0.0.1/tcp/1".into()) }],
+            verified: vec![],
+        }
+    }
+
+    #[test]
+    fn everything_is_there_again_after_a_restart() {
+        let tree = TestTree::new();
+        let dir = tree.path("data");
+        let share = ShareRecord { name: "music".into(), dir: "/music".into(), root: Some(RootId { dev: 1, ino: 2 }) };
+        let files = [hashed(1, 1), hashed(2, 3)];
+        {
+            let state = State::open(&dir).unwrap();
+            assert_eq!(state.meta::<u64>("epoch").unwrap(), None);
+            state.put_meta("epoch", &7u64).unwrap();
+            state.put_share(&share).unwrap();
+            state.put_hashes(&files).unwrap();
+            state.put_download(&download(3)).unwrap();
+            state.put_download(&download(4)).unwrap();
+            state.checkpoint(3, &[0b101]).unwrap();
+            state.put_download(&DownloadRecord { phase: Phase::Paused, ..download(3) }).unwrap();
+            assert!(state.remove_download(4).unwrap() && !state.remove_download(4).unwrap());
+        }
+        let state = State::open(&dir).unwrap();
+        assert_eq!(state.meta::<u64>("epoch").unwrap(), Some(7));
+        assert_eq!(state.shares().unwrap(), [share]);
+        assert_eq!(state.downloads().unwrap(), [DownloadRecord { phase: Phase::Paused, verified: vec![0b101], ..download(3) }]);
+        let ids = state.content_ids(&[stamp(2), stamp(9), stamp(1)]).unwrap();
+        assert_eq!(ids, [Some(files[1].content_id), None, Some(files[0].content_id)]);
+        for file in &files {
+            assert_eq!(state.pieces(file.content_id, geometry(file.pieces.len())).unwrap().as_ref(), Some(&file.pieces));
+        }
+        assert!(state.remove_share("music").unwrap() && state.shares().unwrap().is_empty());
+        let mode = |name: &str| dir.join(name).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("."), mode(DATABASE), mode(LOCK)), (0o700, 0o600, 0o600));
+    }
+
+    #[test]
+    fn a_list_of_piece_hashes_longer_than_a_chunk_comes_back_whole_and_in_parts() {
+        let tree = TestTree::new();
+        let state = State::open(tree.root()).unwrap();
+        for count in [PIECES_PER_CHUNK, PIECES_PER_CHUNK + 1, 2 * PIECES_PER_CHUNK + 5] {
+            let file = hashed(1, count);
+            assert_eq!(state.pieces(file.content_id, geometry(count)).unwrap(), None);
+            state.put_pieces(file.content_id, &file.pieces).unwrap();
+            assert_eq!(state.pieces(file.content_id, geometry(count)).unwrap().unwrap(), file.pieces);
+            let from = PIECES_PER_CHUNK - 2;
+            let some = state.pieces_from(file.content_id, geometry(count), from as u32).unwrap();
+            assert_eq!(some, file.pieces[from..PIECES_PER_CHUNK]);
+            assert!(state.pieces_from(file.content_id, geometry(count), u32::MAX).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn hashes_of_vanished_files_are_forgotten_and_those_of_downloads_kept() {
+        let tree = TestTree::new();
+        let state = State::open(tree.root()).unwrap();
+        let files = [hashed(1, 2), hashed(2, 2), hashed(3, 2)];
+        state.put_hashes(&files).unwrap();
+        state.put_download(&DownloadRecord { content_id: files[2].content_id, ..download(1) }).unwrap();
+        assert_eq!(state.forget_hashes(&mut |stamp| stamp.ino == 1).unwrap(), 2);
+        let ids = state.content_ids(&[stamp(1), stamp(2), stamp(3)]).unwrap();
+        assert_eq!(ids, [Some(files[0].content_id), None, None]);
+        let known = files.each_ref().map(|file| state.pieces(file.content_id, geometry(2)).unwrap().is_some());
+        assert_eq!(known, [true, false, true]);
+    }
+
+    #[test]
+    fn a_second_node_on_the_same_folder_is_refused() {
+        let tree = TestTree::new();
+        let state = State::open(tree.root()).unwrap();
+        assert!(matches!(State::open(tree.root()), Err(StateError::InUse { .. })));
+        assert!(matches!(State::rebuild(tree.root()), Err(StateError::InUse { .. })));
+        drop(state);
+        assert!(State::open(tree.root()).is_ok());
+    }
+
+    #[test]
+    fn a_damaged_database_is_told_and_moved_aside_only_when_asked() {
+        for damage in [&b""[..], b"not a database", &[0; 5_000]] {
+            let tree = TestTree::new();
+            tree.write(DATABASE, damage);
+            tree.write("state.redb.broken-1", b"an older one");
+            tree.write("identity", b"key");
+            for _ in 0..2 {
+                assert!(matches!(State::open(tree.root()), Err(StateError::Corrupt { .. })));
+                assert_eq!(std::fs::read(tree.path(DATABASE)).unwrap(), damage, "left as it was");
+            }
+            let (state, aside) = State::rebuild(tree.root()).unwrap();
+            assert!(state.downloads().unwrap().is_empty());
+            assert_eq!(aside, Some(tree.path("state.redb.broken-2")));
+            assert_eq!(std::fs::read(tree.path("state.redb.broken-2")).unwrap(), damage);
+            assert_eq!(std::fs::read(tree.path("identity")).unwrap(), b"key");
+        }
+    }
+
+    #[test]
+    fn a_database_cut_short_or_with_a_flipped_bit_is_told_or_whole() {
+        let tree = TestTree::new();
+        {
+            let state = State::open(&tree.path("good")).unwrap();
+            state.put_hashes(&(0..500).map(|number| hashed(number, 2)).collect::<Vec<_>>()).unwrap();
+            state.put_download(&download(1)).unwrap();
+        }
+        let good = std::fs::read(tree.path("good").join(DATABASE)).unwrap();
+        let expected = [download(1)];
+        let mut refused = 0;
+        for step in 0..60 {
+            let mut bad = good.clone();
+            let at = step * good.len() / 60 + step * 7;
+            if step % 4 == 0 {
+                bad.truncate(at)
+            } else {
+                bad[at] ^= 1 << (step % 8)
+            }
+            let dir = tree.folder(&format!("bad-{step}"));
+            std::fs::write(dir.join(DATABASE), bad).unwrap();
+            match State::open(&dir) {
+                Ok(state) => assert_eq!(state.downloads().unwrap(), expected, "byte {at} of {}", good.len()),
+                Err(StateError::Corrupt { .. }) => refused += 1,
+                Err(error) => panic!("byte {at}: {error}"),
+            }
+        }
+        assert!(refused > 10, "{refused}");
+    }
+
+    #[test]
+    fn a_database_of_a_newer_version_is_refused() {
+        let tree = TestTree::new();
+        State::open(tree.root()).unwrap().put_meta(SCHEMA_KEY, &(SCHEMA + 1)).unwrap();
+        assert!(matches!(State::open(tree.root()), Err(StateError::Newer { found, .. }) if found == SCHEMA + 1));
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_short_is_no_damage() {
+        let tree = TestTree::new();
+        tree.write("state.redb.new", b"half");
+        assert!(State::open(tree.root()).is_ok());
+        assert_eq!(tree.names(""), [LOCK, DATABASE]);
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_ordered_as_stamps_and_lead_back(a: (u64, u64, u64, i64), b: (u64, u64, u64, i64)) {
+            let make = |(dev, ino, size, mtime_ns)| Stamp { dev, ino, size, mtime_ns };
+            let (a, b) = (make(a), make(b));
+            prop_assert_eq!(stamp_key(&a).cmp(&stamp_key(&b)), a.cmp(&b));
+            prop_assert_eq!(stamp_of_key(stamp_key(&a)), a);
+        }
+    }
+}

@@ -64,3 +64,36 @@ pub(super) fn noise(length: usize) -> Vec<u8> {
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
     bytes
 }
+
+/// A mount that ends with the test.
+pub(super) struct Mount(PathBuf);
+
+impl Mount {
+    /// `None` where we may not mount.
+    fn new(arguments: &[&str], at: &Path) -> Option<Self> {
+        let done = std::process::Command::new("mount").args(arguments).arg(at).output();
+        done.is_ok_and(|done| done.status.success()).then(|| Self(at.to_owned()))
+    }
+
+    pub(super) fn bind(what: &Path, at: &Path) -> Option<Self> {
+        Self::new(&["--bind", what.to_str().unwrap()], at)
+    }
+
+    /// A disk in memory with room for that many bytes.
+    pub(super) fn small_disk(bytes: u64, at: &Path) -> Option<Self> {
+        Self::new(&["-t", "tmpfs", "-o", &format!("size={bytes}"), "potluck-test"], at)
+    }
+
+    pub(super) fn make_read_only(&self) {
+        let done = std::process::Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: whatever the test still holds open goes with it.
+        let done = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        assert!(done.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}

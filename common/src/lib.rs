@@ -1,6 +1,36 @@
-//! What both sides of a potluck swarm agree on.
+//! What both sides of a potluck swarm agree on: the validated types, the wire messages, how they become bytes, the one
+//! transport, and the file index with its search.
 //!
-//! Placeholder for the code map.
+//! # Goals, in order
+//!
+//! 1. A remote cannot hurt us: bytes from a peer become a type that cannot be wrong before anything else happens; every
+//!    message and collection has a most ([`wire`]); memory is never taken from a length that a remote names ([`codec`]).
+//! 2. What is fetched is right: a file is named by its BLAKE3 hash, and each piece is verified on its own
+//!    ([`content_id`], [`geometry`]).
+//! 3. It is fast: bodies are raw bytes in reused buffers ([`buffer`]), frames fill what the encryption takes at once
+//!    ([`muxer`]).
+//!
+//! # Code map
+//!
+//! | module | what |
+//! |---|---|
+//! | [`namespace`], [`peer`], [`share_path`], [`content_id`], [`geometry`], [`link`] | one validated type each: the only way remote text or bytes come in |
+//! | [`escape`] | remote text made safe for a terminal or a log line |
+//! | [`wire`] | the messages of both protocols, one file each, and every limit |
+//! | [`search`] | the file index: pure, used by the tracker over all peers and by a node over its own shares |
+//! | [`buffer`] | bodies of answers, used again |
+//! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: the only modules that name libp2p |
+//!
+//! # Participants
+//!
+//! A **tracker** serves libp2p's rendezvous protocol and `/potluck/index/1` over the files of all registered peers. A
+//! **node** publishes to trackers and asks them, serves `/potluck/index/1` over its own shares, and serves and asks
+//! `/potluck/piece/1`. Both are authenticated by the connection: a PeerId is proven before the first message.
+//! `docs/PROTOCOL.md` has the messages byte by byte.
+//!
+//! # Deliberately absent
+//!
+//! Sockets and tasks (the programs have them), clocks (time is an argument), and any cryptography of our own.
 
 pub mod buffer;
 pub mod codec;

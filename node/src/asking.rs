@@ -184,12 +184,7 @@ impl Asking {
     ///
     /// # Errors
     /// When nobody who knows the peer answers.
-    pub(crate) async fn list(
-        &self,
-        peer: PeerKey,
-        under: Option<&SharePath>,
-        pages: mpsc::Sender<Vec<Entry>>,
-    ) -> Result<(), CommandError> {
+    pub(crate) async fn list(&self, peer: PeerKey, under: Option<&SharePath>, pages: mpsc::Sender<Vec<Entry>>) -> Result<(), CommandError> {
         let mut parties: Vec<PeerId> =
             peer_of(&peer).into_iter().filter(|id| self.contacts.get(id).is_some_and(|contact| contact.connected.is_some())).collect();
         parties.extend(self.contacts.trackers());

@@ -8,26 +8,35 @@ use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::search::PeerNo;
 use potluck_common::search::answer::{Card, Directory, answer};
-use potluck_common::wire::index::{Address, Answer, List, Nickname, PeerInfo, PeersPage, Request, Search, Sources};
+use potluck_common::wire::index::{Address, Answer, List, ListPage, Nickname, PeerInfo, PeersPage, Request, Search, Sources};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 use tokio::sync::{Semaphore, watch};
 
+use crate::indexer::Indexer;
 use crate::net::{IndexReply, NetHandle};
 use crate::shares::{ME, Shares};
 
 /// Searches of other peers that run at a time; those beyond are told that we are busy.
 const MAX_CONCURRENT: usize = 4;
+/// Files of one listing that are hashed before others: a peer cannot reorder all the hashing.
+const MAX_HURRIED: usize = 16;
 
 /// Serves the index protocol over the node's own shares.
 #[derive(Clone)]
 pub(crate) struct Browse {
-    shares: Arc<Shares>,
-    net: NetHandle,
-    namespace: Namespace,
-    nickname: Nickname,
-    me: PeerKey,
-    addresses: watch::Receiver<Vec<Address>>,
+    setup: Arc<Setup>,
     running: Arc<Semaphore>,
+}
+
+/// What the answers are made from.
+pub(crate) struct Setup {
+    pub(crate) shares: Arc<Shares>,
+    pub(crate) indexer: Indexer,
+    pub(crate) net: NetHandle,
+    pub(crate) namespace: Namespace,
+    pub(crate) nickname: Nickname,
+    pub(crate) me: PeerKey,
+    pub(crate) addresses: watch::Receiver<Vec<Address>>,
 }
 
 /// The only peer in a node's own index.
@@ -48,16 +57,8 @@ impl Directory for Myself {
 }
 
 impl Browse {
-    pub(crate) fn new(
-        shares: Arc<Shares>,
-        net: NetHandle,
-        namespace: Namespace,
-        nickname: &str,
-        me: PeerKey,
-        addresses: watch::Receiver<Vec<Address>>,
-    ) -> Self {
-        let running = Arc::new(Semaphore::new(MAX_CONCURRENT));
-        Self { shares, net, namespace, nickname: Nickname::truncated(nickname), me, addresses, running }
+    pub(crate) fn new(setup: Setup) -> Self {
+        Self { setup: Arc::new(setup), running: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
     }
 
     /// Answers a request in a task of its own. Never waits.
@@ -71,18 +72,20 @@ impl Browse {
                     Answer::Refused { why: Refusal::Unsupported }
                 }
             };
-            this.net.answer_index(reply, answer).await;
+            this.setup.net.answer_index(reply, answer).await;
         });
     }
 
     async fn answer(self: &Browse, request: Request) -> Answer {
         let refused = |why| Answer::Refused { why };
         let namespace = match &request {
-            Request::List(List { namespace, .. }) | Request::Search(Search { namespace, .. }) | Request::Sources(Sources { namespace, .. }) => namespace,
+            Request::List(List { namespace, .. })
+            | Request::Search(Search { namespace, .. })
+            | Request::Sources(Sources { namespace, .. }) => namespace,
             Request::Peers(ask) => &ask.namespace,
             Request::Publish(_) | Request::Withdraw(_) => return refused(Refusal::Unsupported),
         };
-        if *namespace != self.namespace {
+        if *namespace != self.setup.namespace {
             return refused(Refusal::NotFound);
         }
         let Ok(_running) = self.running.try_acquire() else { return refused(Refusal::Busy) };
@@ -93,14 +96,24 @@ impl Browse {
 
     /// Reads the tables; may take milliseconds.
     fn look_up(&self, request: &Request) -> Answer {
-        let addresses = Bounded::truncated(self.addresses.borrow().iter().cloned());
+        let setup = &self.setup;
+        let addresses = Bounded::truncated(setup.addresses.borrow().iter().cloned());
         if let Request::Peers(_) = request {
-            let (files, bytes, _) = self.shares.totals();
-            let myself = PeerInfo { peer: self.me, nickname: self.nickname.clone(), addresses, files, bytes };
+            let (files, bytes, _) = setup.shares.totals();
+            let myself = PeerInfo { peer: setup.me, nickname: setup.nickname.clone(), addresses, files, bytes };
             return Answer::Peers(PeersPage { peers: Bounded::truncated([myself]), next: None });
         }
-        let myself = Myself { me: self.me, nickname: self.nickname.clone(), addresses };
-        let table = self.shares.lock();
-        answer(&table.index, &myself, request).unwrap_or(Answer::Refused { why: Refusal::Unsupported })
+        let myself = Myself { me: setup.me, nickname: setup.nickname.clone(), addresses };
+        let answered = answer(&setup.shares.lock().index, &myself, request);
+        if let Some(Answer::List(page)) = &answered {
+            self.hurry(page);
+        }
+        answered.unwrap_or(Answer::Refused { why: Refusal::Unsupported })
+    }
+
+    /// Whoever looks at files may want them: those that are not hashed yet come first.
+    fn hurry(&self, page: &ListPage) {
+        let unhashed = page.entries.iter().filter(|entry| entry.content_id.is_none());
+        unhashed.take(MAX_HURRIED).for_each(|entry| self.setup.indexer.hurry(&entry.path));
     }
 }

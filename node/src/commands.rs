@@ -87,7 +87,10 @@ impl Node {
         let (outcome, ()) = tokio::join!(read, print);
         outcome?;
         if count == 0 {
-            return Err(CommandError::new(Failure::NotFound, format!("{name} shares nothing, or is not there; `potluck query` lists the peers")));
+            return Err(CommandError::new(
+                Failure::NotFound,
+                format!("{name} shares nothing, or is not there; `potluck query` lists the peers"),
+            ));
         }
         Ok(())
     }
@@ -97,14 +100,21 @@ impl Node {
         let joined = self.asking().search(text, limit).await;
         let Joined { hits, total, more, corrected, unanswered, answered } = joined;
         if answered == 0 {
-            return Err(CommandError::new(Failure::Unreachable, format!("nobody answered the search ({}); try again, or see `potluck status`", unanswered.join("; "))));
+            return Err(CommandError::new(
+                Failure::Unreachable,
+                format!("nobody answered the search ({}); try again, or see `potluck status`", unanswered.join("; ")),
+            ));
         }
         let found = !hits.is_empty();
         for hit in &hits {
             out.send(Item::Hit(hit_line(hit))).await;
         }
         out.send(Item::SearchNote(SearchNote { total, more, corrected, unanswered })).await;
-        if found { Ok(()) } else { Err(CommandError::new(Failure::NotFound, format!("nothing matches {text}; fewer or shorter words find more"))) }
+        if found {
+            Ok(())
+        } else {
+            Err(CommandError::new(Failure::NotFound, format!("nothing matches {text}; fewer or shorter words find more")))
+        }
     }
 
     async fn dial(&self, address: &str, out: &Lines) -> Result<(), CommandError> {
@@ -128,7 +138,10 @@ impl Node {
         })?;
         let (place, peer) = split_peer(address);
         if !place.iter().any(|part| matches!(part, Protocol::Tcp(_) | Protocol::Udp(_))) {
-            return Err(CommandError::new(Failure::Usage, format!("{text} has no port; an address looks like /ip4/192.168.1.7/tcp/9471/p2p/PEER_ID")));
+            return Err(CommandError::new(
+                Failure::Usage,
+                format!("{text} has no port; an address looks like /ip4/192.168.1.7/tcp/9471/p2p/PEER_ID"),
+            ));
         }
         let peer = self.asking().net.connect(peer, vec![place.clone()]).await.map_err(|error| {
             let failure = match error {
@@ -245,7 +258,11 @@ fn hit_line(hit: &Hit) -> HitLine {
         peers: hit
             .holders
             .iter()
-            .map(|holder| HolderLine { peer_id: holder.peer.to_string(), nickname: holder.nickname.as_str().to_owned(), path: holder.path.to_string() })
+            .map(|holder| HolderLine {
+                peer_id: holder.peer.to_string(),
+                nickname: holder.nickname.as_str().to_owned(),
+                path: holder.path.to_string(),
+            })
             .collect(),
     }
 }

@@ -214,7 +214,8 @@ impl Work {
 
     fn list(&self, name: &str) {
         let Some(dir) = self.shares.lock().share_dir(name) else { return };
-        let mut listing = Listing { work: self, batch: Vec::with_capacity(BATCH), seen: HashSet::new(), skipped: Vec::new(), unreadable: Vec::new() };
+        let mut listing =
+            Listing { work: self, batch: Vec::with_capacity(BATCH), seen: HashSet::new(), skipped: Vec::new(), unreadable: Vec::new() };
         let outcome = scan(&dir, &mut |event| listing.take(event));
         listing.flush();
         match outcome {
@@ -363,7 +364,8 @@ fn remember(shares: &Shares, state: &State, batch: &[(SharePath, Hashed)]) {
     let today = today();
     let settled: Vec<Hashed> = batch.iter().map(|(_, hashed)| hashed.clone()).filter(|hashed| hashed.stamp.is_settled(today)).collect();
     let fresh: Vec<&Hashed> = batch.iter().map(|(_, hashed)| hashed).filter(|hashed| !hashed.stamp.is_settled(today)).collect();
-    let kept = state.put_hashes(&settled).and_then(|()| fresh.iter().try_for_each(|hashed| state.put_pieces(hashed.content_id, &hashed.pieces)));
+    let kept =
+        state.put_hashes(&settled).and_then(|()| fresh.iter().try_for_each(|hashed| state.put_pieces(hashed.content_id, &hashed.pieces)));
     if let Err(error) = kept {
         tracing::warn!(%error, "hashes are not remembered; they are computed again after a restart");
     }

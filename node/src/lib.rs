@@ -1,4 +1,46 @@
-//! A node of a potluck swarm. Placeholder for the code map.
+//! A node of a potluck swarm: shares folders, searches everybody's, downloads from all who have a file.
+//!
+//! # Code map
+//!
+//! | module | what |
+//! |---|---|
+//! | [`node`], `commands` | **the facade**: start, execute a command, shut down. Every face calls only this |
+//! | [`types`], [`error`], [`config`] | what goes in and out of the facade |
+//! | `trackers` | a task a tracker: keeps the registration, publishes what changes; finds trackers where none is named |
+//! | `shares`, `indexer`, `browse` | what the node offers; the threads that list and hash it; answers about it |
+//! | `downloads` | a task that glues the scheduler to network and disk; the verb `download` |
+//! | `uploads` | a task that glues the upload slots to disk and network |
+//! | `asking`, `contacts`, `refs` | asking trackers and peers and joining their answers; whom we know; what a user can name |
+//! | [`core`] | pure state machines: piece scheduler, upload slots, registration, journal |
+//! | [`net`] | the network shell: the only code that names libp2p's swarm |
+//! | [`store`] | the disk shell: the only code that opens files and the database |
+//! | `clock` | the only code that reads a clock |
+//!
+//! Arrows run downward: faces → facade → tasks → {net, store} → core → `potluck_common`.
+//!
+//! # A download, file by file
+//!
+//! 1. `node.rs`, `commands.rs`: a face hands over [`types::Command::Download`].
+//! 2. `downloads/verb.rs`: references become wishes — content id, size, target, who has it — by asking trackers and peers
+//!    (`asking.rs`).
+//! 3. `downloads/engine.rs`, `begin.rs`: the target is looked at, the wish is remembered in the database, the scheduler
+//!    ([`core::scheduler`]) is told.
+//! 4. `core/scheduler.rs` decides who is asked for which piece; each request runs in a task of `downloads/fetch.rs`.
+//! 5. `net/handle.rs`, `net/event_loop.rs`: the request goes to the peer by the piece protocol, and its answer comes back.
+//! 6. `downloads/fetch.rs`: the piece is hashed and compared; only then `store/part_file.rs` writes it.
+//! 7. `downloads/finish.rs`: every 64 MiB or five seconds the file is synced, then the bitmap of verified pieces is
+//!    committed; at the end it is renamed into its place without replacing anything.
+//!
+//! # Serving a piece
+//!
+//! `net/event_loop.rs` → `node.rs` (router) → `uploads.rs`: [`core::upload_slots`] decides when; the content id is looked
+//! up in `shares.rs`, read beneath the share's open handle (`store/share_dir.rs`) and sent, unless the file is not what
+//! was hashed: then the asker is told `Changed`, and the share is listed again.
+//!
+//! # Deliberately absent
+//!
+//! A store of our own for shared files (they are served in place), writing into shares, following symbolic links, and
+//! any way for a remote to name a local path.
 
 mod asking;
 mod browse;

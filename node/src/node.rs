@@ -17,8 +17,9 @@ use potluck_common::wire::{MAX_ADDRESSES, Text};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::asking::Asking;
-use crate::browse::Browse;
+use crate::browse::{self, Browse};
 use crate::clock::now;
+use crate::commands::Lines;
 use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::core::upload_slots::{self, UploadSlots};
@@ -31,7 +32,6 @@ use crate::store::{ShareDir, ShareError, ShareRecord, State, StateError};
 use crate::trackers::{self, Trackers};
 use crate::types::{Event, Item};
 use crate::uploads::{self, Larder, PieceRequest, Uploads};
-use crate::commands::Lines;
 
 /// Events that a face may be behind before it misses some.
 const EVENT_QUEUE: usize = 1024;
@@ -79,7 +79,8 @@ impl Node {
         let folders = if config.one_shot { Vec::new() } else { open_shares(&config, &remembered)? };
 
         let buffers = BufferPool::new(IDLE_BUFFERS);
-        let Net { handle, events: net_events, inbound } = net::spawn(key, &config.listen, config.mdns, buffers.clone()).map_err(net_error)?;
+        let Net { handle, events: net_events, inbound } =
+            net::spawn(key, &config.listen, config.mdns, buffers.clone()).map_err(net_error)?;
         let (events, first_events) = broadcast::channel(EVENT_QUEUE);
         let (net_sender, _) = broadcast::channel(NET_EVENT_QUEUE);
         let contacts = Arc::new(Contacts::default());
@@ -101,7 +102,15 @@ impl Node {
         let (address_sender, addresses) = watch::channel(Vec::new());
         let (identified_sender, identified) = watch::channel(0);
         let my_key = key_of(&me).ok_or_else(|| CommandError::new(Failure::Other, "the identity key is of an unknown kind"))?;
-        let browse = Browse::new(Arc::clone(&shares), handle.clone(), config.namespace.clone(), &config.nickname, my_key, addresses.clone());
+        let browse = Browse::new(browse::Setup {
+            shares: Arc::clone(&shares),
+            indexer: indexer.clone(),
+            net: handle.clone(),
+            namespace: config.namespace.clone(),
+            nickname: Text::truncated(&config.nickname),
+            me: my_key,
+            addresses: addresses.clone(),
+        });
         let trackers = Trackers::start(trackers::Setup {
             asking: asking.clone(),
             shares: Arc::clone(&shares),
@@ -260,7 +269,11 @@ fn open_shares(config: &Config, remembered: &[ShareRecord]) -> Result<Vec<(Strin
     for (name, dir) in &config.shares {
         let name = name.clone().unwrap_or_else(|| ShareDir::default_name(dir));
         if let Some((_, other, _)) = all.iter().find(|(known, _, _)| *known == name) {
-            let message = format!("{} and {} would both be shared as {name}; give one another name with --share NAME=DIR", other.display(), dir.display());
+            let message = format!(
+                "{} and {} would both be shared as {name}; give one another name with --share NAME=DIR",
+                other.display(),
+                dir.display()
+            );
             return Err(CommandError::new(Failure::Usage, message));
         }
         let opened = ShareDir::open(&name, dir).map_err(|error| share_error(&error))?;

@@ -121,7 +121,10 @@ impl Shares {
     /// Files and bytes that are offered, and bytes that are hashed.
     pub(crate) fn totals(&self) -> (u64, u64, u64) {
         let table = self.lock();
-        table.shares.values().fold((0, 0, 0), |(files, bytes, hashed), share| (files + share.files, bytes + share.bytes, hashed + share.hashed_bytes))
+        table
+            .shares
+            .values()
+            .fold((0, 0, 0), |(files, bytes, hashed), share| (files + share.files, bytes + share.bytes, hashed + share.hashed_bytes))
     }
 }
 

@@ -227,7 +227,8 @@ impl Trackers {
         }
         self.0.wanted.send_modify(|wanted| *wanted = Wanted::Connected);
         // A node that never registered may have been registered by an earlier run under the same identity.
-        let connected: Vec<PeerId> = self.desks().iter().filter(|desk| desk.state == DeskState::Connected).filter_map(|desk| desk.peer).collect();
+        let connected: Vec<PeerId> =
+            self.desks().iter().filter(|desk| desk.state == DeskState::Connected).filter_map(|desk| desk.peer).collect();
         for tracker in connected {
             leave(&self.0.asking, tracker).await;
         }
@@ -238,7 +239,8 @@ impl Trackers {
 
     /// Leaves every tracker, because the node ends.
     pub(crate) async fn stop(&self) {
-        let registered: Vec<PeerId> = self.desks().iter().filter(|desk| desk.state == DeskState::Registered).filter_map(|desk| desk.peer).collect();
+        let registered: Vec<PeerId> =
+            self.desks().iter().filter(|desk| desk.state == DeskState::Registered).filter_map(|desk| desk.peer).collect();
         futures::future::join_all(registered.into_iter().map(|tracker| leave(&self.0.asking, tracker))).await;
     }
 }
@@ -374,7 +376,9 @@ impl Keeper {
             Err(error) => {
                 let sentence = match &error {
                     DialError::WrongPeer { obtained } => {
-                        format!("another tracker answers there ({obtained}); nothing was told to it; check the address with whoever runs the tracker")
+                        format!(
+                            "another tracker answers there ({obtained}); nothing was told to it; check the address with whoever runs the tracker"
+                        )
                     }
                     other => other.to_string(),
                 };
@@ -544,7 +548,8 @@ impl Finder {
     }
 
     fn take(&self, peer: PeerId) {
-        let address = self.trackers.0.asking.contacts.get(&peer).and_then(|contact| contact.addresses.first().cloned().or(contact.connected));
+        let address =
+            self.trackers.0.asking.contacts.get(&peer).and_then(|contact| contact.addresses.first().cloned().or(contact.connected));
         if let Some(address) = address {
             self.trackers.add(split_peer(address).0.with(Protocol::P2p(peer)));
         }

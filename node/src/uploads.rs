@@ -67,8 +67,11 @@ pub(crate) struct Larder {
     pub(crate) downloads: Downloads,
     pub(crate) indexer: Indexer,
     pub(crate) buffers: BufferPool,
-    open: Arc<Mutex<Vec<(ContentId, Arc<SharedFile>)>>>,
+    open: Arc<Mutex<OpenFiles>>,
 }
+
+/// Files that are open, the last used one last.
+type OpenFiles = Vec<(ContentId, Arc<SharedFile>)>;
 
 /// The task.
 struct Server {
@@ -98,7 +101,12 @@ pub(crate) fn start(
 }
 
 impl Server {
-    async fn run(mut self, mut requests: mpsc::Receiver<PieceRequest>, mut finished: mpsc::Receiver<u64>, mut events: broadcast::Receiver<NetEvent>) {
+    async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<PieceRequest>,
+        mut finished: mpsc::Receiver<u64>,
+        mut events: broadcast::Receiver<NetEvent>,
+    ) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = 0;
@@ -209,7 +217,8 @@ impl Larder {
     /// How a file that can be served is cut.
     fn geometry(&self, id: &ContentId) -> Result<Geometry, Refusal> {
         let size = self.place(id).map(|place| place.stamp.size);
-        let known = size.and_then(|size| Geometry::new(size).ok()).or_else(|| self.downloads.partial(id).map(|partial| partial.part.geometry()));
+        let known =
+            size.and_then(|size| Geometry::new(size).ok()).or_else(|| self.downloads.partial(id).map(|partial| partial.part.geometry()));
         known.ok_or(Refusal::NotFound)
     }
 
@@ -245,7 +254,9 @@ impl Larder {
 
     /// Reads as many of the files, whole and in order, as fit in one body.
     fn files(&self, ids: &[ContentId]) -> PieceAnswer {
-        let Some(mut body) = self.buffers.take(MAX_BODY_BYTES) else { return Header::Refused { why: Refusal::Unavailable, queue: None }.into() };
+        let Some(mut body) = self.buffers.take(MAX_BODY_BYTES) else {
+            return Header::Refused { why: Refusal::Unavailable, queue: None }.into();
+        };
         let mut used = 0;
         let mut files = Vec::with_capacity(ids.len());
         for id in ids {
@@ -282,7 +293,7 @@ impl Larder {
             let end = bytes.len().min(start + (MAX_HAVE / 8) as usize);
             bytes.get(start..end).unwrap_or_default().to_vec()
         });
-        if bitmap.is_some() && from % 8 != 0 {
+        if bitmap.is_some() && !from.is_multiple_of(8) {
             return Err(Refusal::Unsupported);
         }
         Ok(Header::Have { size: geometry.size(), bitmap }.into())
@@ -338,4 +349,3 @@ impl Larder {
         }
     }
 }
-

@@ -16,6 +16,8 @@ use crate::wire::{Bounded, MAX_ADDRESSES, MAX_CURSOR_BYTES, MAX_INDEX_MESSAGE_BY
 
 /// Bytes of an answer around its items: a cursor, a corrected search text, and less than 256 bytes of keys and numbers.
 const ENVELOPE_BYTES: usize = MAX_CURSOR_BYTES + MAX_SEARCH_BYTES + 256;
+/// Most contents in one `Sources` with which paths are told: who asks for few wants a name, who asks for many has them.
+const MAX_NAMED_SOURCES: usize = 16;
 /// Most peers that one answer to `Sources` names: the bound of the message.
 const MAX_SOURCE_PEERS: usize = 1024;
 
@@ -142,9 +144,11 @@ pub fn sources(index: &Index, directory: &impl Directory, ask: &Sources) -> Sour
     let mut budget = PageBudget::new();
     let mut table = PeerTable::default();
     let mut places: Vec<Vec<u16>> = found.iter().map(|(_, of)| Vec::with_capacity(of.peers.len())).collect();
+    let tell_paths = ask.content_ids.len() <= MAX_NAMED_SOURCES;
     for (id, of) in &found {
         let peers = Bounded::truncated(std::iter::repeat_n(u16::MAX, of.peers.len()));
-        let _always_fits = budget.take(&ContentSources { content_id: *id, size: of.size, peers });
+        let path = tell_paths.then(|| of.path.clone());
+        let _always_fits = budget.take(&ContentSources { content_id: *id, size: of.size, path, peers });
     }
     for round in 0..MAX_SOURCES {
         for ((_, of), places) in found.iter().zip(&mut places) {
@@ -155,6 +159,7 @@ pub fn sources(index: &Index, directory: &impl Directory, ask: &Sources) -> Sour
     let found = found.into_iter().zip(places).filter(|(_, places)| !places.is_empty()).map(|((content_id, of), places)| ContentSources {
         content_id,
         size: of.size,
+        path: tell_paths.then_some(of.path),
         peers: Bounded::truncated(places),
     });
     SourcesFound { found: Bounded::truncated(found), peers: Bounded::truncated(table.peers) }

@@ -59,6 +59,8 @@ pub struct FoundHit {
 pub struct SourcesOf {
     /// Bytes, as the sources say.
     pub size: u64,
+    /// Where one of them has it.
+    pub path: SharePath,
     /// The online peers that have it.
     pub peers: Vec<PeerNo>,
 }

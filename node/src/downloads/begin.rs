@@ -122,7 +122,14 @@ impl Engine {
         let shelf = Shelf::new(no, wish.folder.clone(), wish.target.clone(), wish.content_id, wish.on_conflict);
         self.files.insert(no, File::new(self.next_id, shelf, wish.mtime, wish.size));
         self.next_id += 1;
-        let want = Want { content_id: wish.content_id, size: wish.size, hashes: None, verified: None, priority: Priority::Normal, in_order: false };
+        let want = Want {
+            content_id: wish.content_id,
+            size: wish.size,
+            hashes: None,
+            verified: None,
+            priority: Priority::Normal,
+            in_order: false,
+        };
         self.scheduler.add(no, want);
         self.scheduler.pause(no);
         no
@@ -133,11 +140,13 @@ impl Engine {
         if new.is_empty() {
             return;
         }
-        let records: Vec<DownloadRecord> = new.iter().filter_map(|(no, wish)| self.files.get(no).map(|file| self.record(file, wish))).collect();
+        let records: Vec<DownloadRecord> =
+            new.iter().filter_map(|(no, wish)| self.files.get(no).map(|file| self.record(file, wish))).collect();
         let (state, cancel, outcomes) = (Arc::clone(&self.setup.state), Arc::clone(&self.cancel), self.outcome_sender.clone());
         tokio::task::spawn_blocking(move || {
             let there: Vec<_> = new.iter().map(|(_, wish)| look(wish, &cancel)).collect();
-            let wanted: Vec<DownloadRecord> = records.into_iter().zip(&there).filter(|(_, there)| matches!(there, Ok(None))).map(|(record, _)| record).collect();
+            let wanted: Vec<DownloadRecord> =
+                records.into_iter().zip(&there).filter(|(_, there)| matches!(there, Ok(None))).map(|(record, _)| record).collect();
             if let Err(error) = state.put_downloads(&wanted) {
                 tracing::warn!(%error, "the downloads are not remembered; after a restart they must be asked for again");
             }

@@ -73,7 +73,15 @@ pub(super) struct Job {
 impl Job {
     pub(super) fn new(files: Vec<FileNo>, now: Instant) -> Self {
         let view = JobView { files: files.len() as u64, stalled_since: Some(now), ..JobView::default() };
-        Self { files, view: watch::Sender::new(view), outcomes: Arc::default(), trouble: Arc::default(), finished_bytes: 0, last_bytes: 0, recent: VecDeque::new() }
+        Self {
+            files,
+            view: watch::Sender::new(view),
+            outcomes: Arc::default(),
+            trouble: Arc::default(),
+            finished_bytes: 0,
+            last_bytes: 0,
+            recent: VecDeque::new(),
+        }
     }
 
     pub(super) fn follow(&self) -> Follow {

@@ -10,8 +10,8 @@ use potluck_common::wire::index::Entry;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::job::{Follow, JobView};
 use super::Wish;
+use super::job::{Follow, JobView};
 use crate::clock::now;
 use crate::commands::Lines;
 use crate::error::{CommandError, Failure};
@@ -111,7 +111,10 @@ impl Node {
         let entries = loop {
             let entries = self.read_tree(peer, path).await?;
             if entries.is_empty() {
-                return Err(CommandError::new(Failure::NotFound, format!("{peer_name} shares nothing at {path}; `potluck query {peer_name}` lists its files")));
+                return Err(CommandError::new(
+                    Failure::NotFound,
+                    format!("{peer_name} shares nothing at {path}; `potluck query {peer_name}` lists its files"),
+                ));
             }
             if entries.iter().all(|entry| entry.content_id.is_some()) {
                 break entries;
@@ -127,7 +130,9 @@ impl Node {
         let wishes: Vec<Wish> = entries
             .into_iter()
             .filter_map(|entry| {
-                let relative = above.as_ref().map_or(entry.path.as_str(), |above| entry.path.as_str().get(above.as_str().len() + 1..).unwrap_or_default());
+                let relative = above
+                    .as_ref()
+                    .map_or(entry.path.as_str(), |above| entry.path.as_str().get(above.as_str().len() + 1..).unwrap_or_default());
                 Some(Wish {
                     content_id: entry.content_id?,
                     size: Some(entry.size),
@@ -161,7 +166,10 @@ impl Node {
         let (listed, entries) = tokio::join!(self.asking().list(peer, Some(path), pages), gather);
         listed?;
         if entries.len() > MAX_FILES {
-            return Err(CommandError::new(Failure::Usage, format!("{path} holds more than a million files; download its folders one by one")));
+            return Err(CommandError::new(
+                Failure::Usage,
+                format!("{path} holds more than a million files; download its folders one by one"),
+            ));
         }
         Ok(entries)
     }
@@ -169,9 +177,11 @@ impl Node {
     /// Wishes for what a reference names, and tells how it goes.
     async fn follow(&self, resolved: Resolved, patience: Duration, out: &Lines) -> Outcomes {
         let Resolved { name, content_id, wishes } = resolved;
-        let stopping = || Outcomes { done: 0, failures: vec![CommandError::new(Failure::Interrupted, "the node is stopping; what is there is kept")] };
+        let stopping =
+            || Outcomes { done: 0, failures: vec![CommandError::new(Failure::Interrupted, "the node is stopping; what is there is kept")] };
         let Some(follow) = self.downloads().wish(wishes).await else { return stopping() };
-        let telling = Telling { name, content_id: content_id.map(|id| id.to_string()), follow, out, told: 0, outcomes: Outcomes::default() };
+        let telling =
+            Telling { name, content_id: content_id.map(|id| id.to_string()), follow, out, told: 0, outcomes: Outcomes::default() };
         telling.run(patience).await
     }
 
@@ -273,7 +283,10 @@ impl Telling<'_> {
             CommandError::new(Failure::Verification, format!("every source of {name} sent wrong bytes; none of them were kept"))
         } else {
             let seconds = waited.as_secs();
-            CommandError::new(Failure::NoSource, format!("no source of {name} could be reached for {seconds} s; a running node keeps trying, what is there is kept"))
+            CommandError::new(
+                Failure::NoSource,
+                format!("no source of {name} could be reached for {seconds} s; a running node keeps trying, what is there is kept"),
+            )
         };
         Some(error)
     }

@@ -7,7 +7,7 @@ use libp2p::request_response::{self as rr, OutboundFailure, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{self, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping, rendezvous};
-use potluck_common::codec::{PieceAnswer, PieceCall};
+use potluck_common::codec::{Malformed, PieceAnswer, PieceCall};
 use potluck_common::wire::piece::Header;
 use potluck_common::wire::{RENDEZVOUS_PROTOCOL, Refusal, index};
 use tokio::sync::{mpsc, oneshot};
@@ -190,15 +190,15 @@ impl EventLoop {
         }
     }
 
-    fn on_index(&mut self, event: rr::Event<Result<index::Request, potluck_common::codec::Malformed>, index::Answer>) {
+    fn on_index(&mut self, event: rr::Event<Result<index::Request, Malformed>, index::Answer>) {
         match event {
-            rr::Event::Message { peer, message: rr::Message::Request { request, channel, .. }, .. } => {
-                let inbound = Inbound::Index { peer, request, reply: IndexReply(channel) };
-                if let Err(Inbound::Index { reply, .. }) = self.hand_in(inbound) {
+            rr::Event::Message { peer, message: rr::Message::Request { request, channel, .. }, .. } => match self.inbound.try_reserve() {
+                Ok(place) => place.send(Inbound::Index { peer, request, reply: IndexReply(channel) }),
+                Err(_) => {
                     let busy = index::Answer::Refused { why: Refusal::Busy };
-                    let _ = self.swarm.behaviour_mut().index.send_response(reply.0, busy);
+                    let _ = self.swarm.behaviour_mut().index.send_response(channel, busy);
                 }
-            }
+            },
             rr::Event::Message { message: rr::Message::Response { request_id, response }, .. } => {
                 self.waiting.index.settle(&request_id, Ok(response));
             }
@@ -209,26 +209,19 @@ impl EventLoop {
 
     fn on_piece(&mut self, event: rr::Event<PieceCall, PieceAnswer>) {
         match event {
-            rr::Event::Message { peer, message: rr::Message::Request { request, channel, .. }, .. } => {
-                let inbound = Inbound::Piece { peer, request: request.request, reply: PieceReply(channel) };
-                if let Err(Inbound::Piece { reply, .. }) = self.hand_in(inbound) {
+            rr::Event::Message { peer, message: rr::Message::Request { request, channel, .. }, .. } => match self.inbound.try_reserve() {
+                Ok(place) => place.send(Inbound::Piece { peer, request: request.request, reply: PieceReply(channel) }),
+                Err(_) => {
                     let busy = Header::Refused { why: Refusal::Busy, queue: None };
-                    let _ = self.swarm.behaviour_mut().piece.send_response(reply.0, busy.into());
+                    let _ = self.swarm.behaviour_mut().piece.send_response(channel, busy.into());
                 }
-            }
+            },
             rr::Event::Message { message: rr::Message::Response { request_id, response }, .. } => {
                 self.waiting.piece.settle(&request_id, Ok(response));
             }
             rr::Event::OutboundFailure { request_id, error, .. } => self.waiting.piece.settle(&request_id, Err(ask_error(error))),
             rr::Event::InboundFailure { .. } | rr::Event::ResponseSent { .. } => {}
         }
-    }
-
-    /// Gives a request to those who serve, unless they have too many already.
-    fn hand_in(&self, inbound: Inbound) -> Result<(), Inbound> {
-        self.inbound.try_send(inbound).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(inbound) | mpsc::error::TrySendError::Closed(inbound) => inbound,
-        })
     }
 
     async fn on_identified(&mut self, peer: PeerId, info: identify::Info) {

@@ -56,7 +56,7 @@ impl Engine {
         let shelf = shelf.numbered(no);
         let mut file = File::new(record.id, shelf, Some(record.mtime).filter(|mtime| *mtime != 0), record.size);
         file.phase = Phase::Fetching;
-        self.files.insert(no, file);
+        self.insert(no, file);
         let size = geometry.map(Geometry::size).or(record.size);
         let want = Want { content_id: record.content_id, size, hashes, verified, priority: Priority::Normal, in_order: false };
         self.scheduler.add(no, want);
@@ -108,7 +108,9 @@ impl Engine {
     /// The file of this wish that is under way, or was in an earlier run.
     fn find(&mut self, wish: &Wish) -> Option<FileNo> {
         let is_same = |shelf: &Shelf| shelf.content_id == wish.content_id && shelf.target == wish.target && shelf.folder == wish.folder;
-        if let Some((no, _)) = self.files.iter().find(|(_, file)| is_same(&file.shelf) && !file.is_settled()) {
+        let known = self.by_content.get(&wish.content_id).into_iter().flatten();
+        let is_open = |no: &&FileNo| self.files.get(no).is_some_and(|file| is_same(&file.shelf) && !file.is_settled());
+        if let Some(no) = known.into_iter().find(is_open) {
             return Some(*no);
         }
         let place = self.remembered.iter().position(|restored| is_same(&restored.shelf))?;
@@ -120,7 +122,7 @@ impl Engine {
     fn begin(&mut self, wish: &Wish) -> FileNo {
         let no = self.new_file_no();
         let shelf = Shelf::new(no, wish.folder.clone(), wish.target.clone(), wish.content_id, wish.on_conflict);
-        self.files.insert(no, File::new(self.next_id, shelf, wish.mtime, wish.size));
+        self.insert(no, File::new(self.next_id, shelf, wish.mtime, wish.size));
         self.next_id += 1;
         let want = Want {
             content_id: wish.content_id,

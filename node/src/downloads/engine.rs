@@ -36,6 +36,8 @@ pub(super) struct Engine {
     pub(super) board: Arc<Board>,
     pub(super) scheduler: Scheduler,
     pub(super) files: BTreeMap<FileNo, File>,
+    /// The same files by content: a folder of thousands finds those that are under way without looking at each.
+    pub(super) by_content: HashMap<ContentId, Vec<FileNo>>,
     pub(super) jobs: HashMap<u64, Job>,
     /// Requests that are out, each with what follows its answer.
     meters: HashMap<AskId, Out>,
@@ -75,6 +77,7 @@ impl Engine {
             board,
             scheduler: Scheduler::new(config, rand::random()),
             files: BTreeMap::new(),
+            by_content: HashMap::new(),
             jobs: HashMap::new(),
             meters: HashMap::new(),
             remembered: Vec::new(),
@@ -90,6 +93,22 @@ impl Engine {
             bytes: 0,
             cancel: Arc::default(),
         }
+    }
+
+    pub(super) fn insert(&mut self, no: FileNo, file: File) {
+        self.by_content.entry(file.shelf.content_id).or_default().push(no);
+        self.files.insert(no, file);
+    }
+
+    pub(super) fn take(&mut self, no: FileNo) -> Option<File> {
+        let file = self.files.remove(&no)?;
+        if let Some(numbers) = self.by_content.get_mut(&file.shelf.content_id) {
+            numbers.retain(|known| *known != no);
+            if numbers.is_empty() {
+                self.by_content.remove(&file.shelf.content_id);
+            }
+        }
+        Some(file)
     }
 
     /// Runs until it is told to stop, or nobody can tell it any more.

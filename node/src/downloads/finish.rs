@@ -109,7 +109,7 @@ impl Engine {
 
     /// A file is in its place: tells all who want it, and forgets the record.
     pub(super) fn settle_done(&mut self, no: FileNo, path: PathBuf, already_there: bool) {
-        let Some(mut file) = self.files.remove(&no) else { return };
+        let Some(mut file) = self.take(no) else { return };
         lock(&self.board.partial).remove(&file.shelf.content_id);
         let fetched: u64 = file.came_from.values().sum();
         let bytes = file.size.unwrap_or(fetched);
@@ -133,7 +133,7 @@ impl Engine {
 
     /// A file cannot be had: tells all who want it, and forgets the record. What is there of it stays on the disk.
     pub(super) fn settle_failed(&mut self, no: FileNo, failure: Failure, error: &str) {
-        let Some(file) = self.files.remove(&no) else { return };
+        let Some(file) = self.take(no) else { return };
         lock(&self.board.partial).remove(&file.shelf.content_id);
         for job in &file.jobs {
             if let Some(job) = self.jobs.get_mut(job) {

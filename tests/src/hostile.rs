@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use crate::clock::PATIENCE;
 use crate::failure::{Failure, Result};
 use crate::raw::{Behaviour, BehaviourEvent, Said, swarm};
-use crate::town::ANY_PORT;
+use crate::town::{ANY_PORT, NAMESPACE};
 
 /// What a peer does wrong when it is asked for the bytes of a file or for what verifies them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl Plan {
                     }
                 }
                 SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, .. })) if is_tracker(&peer_id) => {
-                    let namespace = rendezvous::Namespace::from_static("public");
+                    let namespace = rendezvous::Namespace::from_static(NAMESPACE);
                     swarm.behaviour_mut().rendezvous.register(namespace, peer_id, None)?;
                 }
                 SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(
@@ -319,7 +319,7 @@ impl Plan {
     /// Everything that is offered, as changes from nothing.
     fn publish(&self, swarm: &Swarm<Behaviour>) -> Result<index::Request> {
         Ok(index::Request::Publish(index::Publish {
-            namespace: Namespace::default(),
+            namespace: Namespace::new(NAMESPACE)?,
             nickname: Text::truncated(&self.nickname),
             addresses: Bounded::truncated(external(swarm)),
             epoch: 1,

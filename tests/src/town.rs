@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,6 +15,8 @@ use crate::programs::Programs;
 
 /// Any free port of this machine.
 pub const ANY_PORT: &str = "/ip4/127.0.0.1/tcp/0";
+/// Where the nodes of a town register: not where those of the user of this machine do, should a tracker of theirs run.
+pub const NAMESPACE: &str = "town";
 /// How long a verb may take, transfers of some hundred megabytes on a busy machine among them.
 pub const VERB_LIMIT: Duration = Duration::from_secs(180);
 
@@ -236,7 +238,7 @@ impl NodePlan<'_> {
     }
 
     fn arguments(&self) -> Vec<OsString> {
-        let mut args: Vec<OsString> = vec!["node".into(), "--no-mdns".into(), "--nickname".into(), self.name.clone().into()];
+        let mut args: Vec<OsString> = vec!["node".into(), "--nickname".into(), self.name.clone().into()];
         if !self.args.iter().any(|arg| arg == "--listen") {
             args.extend(["--listen".into(), ANY_PORT.into()]);
         }
@@ -326,6 +328,25 @@ impl Node {
         Process::start(format!("{}'s `{}`", self.resident.name, args.join(" ")), command.args(args))
     }
 
+    /// Types a verb without `--json`, and returns what a person reads: stdout, then stderr.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn say(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.resident.program);
+        let output = command.arg("--data-dir").arg(&self.resident.data_dir).args(args).stdin(Stdio::null()).output()?;
+        Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// What `status` tells.
+    ///
+    /// # Errors
+    /// When the verb fails.
+    #[track_caller]
+    pub fn status(&self) -> Result<Value> {
+        Ok(self.verb(&["status"])?.ok()?.only()?.clone())
+    }
+
     /// Searches until there is a hashed file with this name that so many peers have, and returns the hit.
     ///
     /// # Errors
@@ -406,7 +427,9 @@ fn command(program: &Path, data_dir: &Path, home: &Path) -> Command {
             command.env_remove(key);
         }
     }
-    command.env("HOME", home).env("RUST_BACKTRACE", "1").arg("--json").arg("--data-dir").arg(data_dir);
+    command.env("HOME", home).env("RUST_BACKTRACE", "1");
+    command.env("POTLUCK_NO_MDNS", "1").env("POTLUCK_NAMESPACE", NAMESPACE);
+    command.arg("--json").arg("--data-dir").arg(data_dir);
     command
 }
 

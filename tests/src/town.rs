@@ -91,7 +91,7 @@ impl Town {
     /// When it does not come up.
     #[track_caller]
     pub fn tracker_with(&self, name: &str, args: &[&str]) -> Result<Tracker> {
-        let mut all: Vec<OsString> = vec!["--listen".into(), ANY_PORT.into()];
+        let mut all: Vec<OsString> = vec!["--no-mdns".into(), "--listen".into(), ANY_PORT.into()];
         all.extend(args.iter().map(OsString::from));
         Ok(Tracker { resident: Resident::start(self, name, &self.programs.tracker, all)? })
     }

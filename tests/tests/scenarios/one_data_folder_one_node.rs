@@ -65,8 +65,8 @@ fn a_broken_database_is_never_silently_emptied_and_the_identity_stays() -> Resul
 fn a_key_that_others_can_read_is_refused() -> Result {
     let town = Town::new()?;
     town.potluck("eve", &["id"])?.ok()?;
-    let keys = tree::look(&town.path("eve"))?.into_keys().filter(|path| path.to_string_lossy().contains("identity"));
-    let key = town.path("eve").join(keys.last().unwrap_or_default());
+    let key = tree::look(&town.path("eve"))?.into_keys().find(|path| path.to_string_lossy().contains("identity"));
+    let key = town.path("eve").join(key.unwrap_or_default());
     assert_eq!(fs::metadata(&key)?.permissions().mode() & 0o777, 0o600);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644))?;
     let refused = town.potluck("eve", &["id"])?;

@@ -14,7 +14,7 @@ const TEN_SECONDS: Duration = Duration::from_secs(10);
 fn a_node_that_renews_stays_listed_after_its_first_lease() -> Result {
     let lease = Duration::from_secs(4);
     let town = Town::new()?;
-    let tracker = town.tracker_with("tracker", &["--lease", "4s"])?;
+    let tracker = town.tracker_with("tracker", &["--lease", "4"])?;
     let ada = town.node("ada").tracker(&tracker).start_ready()?;
     let bob = town.node("bob").tracker(&tracker).start_ready()?;
     bob.sees(ada.peer_id(), true, PATIENCE)?;

@@ -32,13 +32,16 @@ const MAX_TREE_BYTES: u64 = 2 << 30;
 const FOLDER_FILES: std::ops::RangeInclusive<u64> = 20..=1000;
 const MAX_FOLDER_BYTES: u64 = 100 << 20;
 
+/// A folder under the name of its share.
+type Share = (String, PathBuf);
+
 /// What was asked for.
 struct Plan {
     keep: bool,
-    /// Shared by two nodes: name and folder.
-    both: (String, PathBuf),
+    /// Shared by two nodes.
+    both: Share,
     /// Shared by the third.
-    third: Vec<(String, PathBuf)>,
+    third: Vec<Share>,
 }
 
 /// The programs that run.
@@ -131,7 +134,7 @@ impl Plan {
     }
 
     /// What every machine that can build this has: the compiler's libraries, documentation, sources.
-    fn folders_of_this_machine() -> Result<((String, PathBuf), Vec<(String, PathBuf)>)> {
+    fn folders_of_this_machine() -> Result<(Share, Vec<Share>)> {
         let output = Command::new("rustc").args(["--print", "sysroot"]).output()?;
         let toolchain = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
         let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -165,7 +168,7 @@ impl Swarm {
         tell.typed("potluck-tracker");
         tell.note(&format!("listens at {}", tracker.address()));
         let (name, dir) = &plan.both;
-        let node = |who: &str, shares: &[(String, PathBuf)]| {
+        let node = |who: &str, shares: &[Share]| {
             let planned = shares.iter().fold(town.node(who), |node, (name, dir)| node.share_as(name, dir));
             let node = planned.tracker(&tracker).start()?;
             let shared: String = shares.iter().map(|(name, dir)| format!(" --share {name}={}", dir.display())).collect();
@@ -331,7 +334,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

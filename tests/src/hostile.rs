@@ -351,10 +351,10 @@ impl Plan {
                 })
             }
             index::Request::Sources(sources) => {
-                let has = |id: &ContentId| self.offers.iter().find(|offer| ContentId::of(&offer.content) == *id);
                 let found = sources.content_ids.iter().filter_map(|id| {
-                    let size = has(id)?.content.len() as u64;
-                    Some(index::ContentSources { content_id: *id, size, peers: Bounded::truncated([0]) })
+                    let entry = self.entries().into_iter().find(|entry| entry.content_id == Some(*id))?;
+                    let peers = Bounded::truncated([0]);
+                    Some(index::ContentSources { content_id: *id, size: entry.size, path: Some(entry.path), peers })
                 });
                 let peer = index::SourcePeer { peer: me, nickname, addresses: Bounded::truncated(addresses.to_vec()) };
                 index::Answer::Sources(index::SourcesFound {

@@ -62,7 +62,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("sources", Request::Sources(Sources { namespace, content_ids: Bounded::truncated([content_id]) })),
     ];
     let source = SourcePeer { peer, nickname: Text::truncated("ada"), addresses: addresses() };
-    let found = ContentSources { content_id, size: 5_000_000, peers: Bounded::truncated([0]) };
+    let found = ContentSources { content_id, size: 5_000_000, path: Some(path("music/live.flac")), peers: Bounded::truncated([0]) };
     let index_answers = [
         ("published", Answer::Published(Published { revision: 2, lease_seconds: 120 })),
         ("withdrawn", Answer::Withdrawn {}),

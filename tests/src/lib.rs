@@ -1,1 +1,34 @@
-//! Placeholder.
+//! The harness: real swarms on one machine, and peers that lie.
+//!
+//! For: playing what users live through, with the programs that users run. A scenario starts a [`Town`](town::Town) of
+//! trackers and nodes as processes on free ports, types the verbs that a person would type, reads the JSON that scripts
+//! read, and kills what should be killed. It is a library so that a scenario is about 25 lines and reads as a story.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`town`] | a folder with trackers and nodes in it |
+//! | [`process`] | one running program: its events, its end, its memory |
+//! | [`programs`] | where the programs are; builds them once |
+//! | [`tree`] | folders with content from a seed, hashes that our own code did not make |
+//! | [`hostile`] | a peer that publishes what it likes and serves lies |
+//! | [`stranger`] | one that throws bytes at a tracker or a node |
+//! | [`arrows`] | what may name what: the checker of the architecture |
+//! | [`clock`] | waiting for a condition with a deadline; the only clock of the harness |
+//! | [`failure`] | why a step could not be done |
+//!
+//! Absent on purpose: fixed ports, waiting for a fixed time, containers, the Internet, fakes of our own programs.
+#![allow(clippy::print_stdout, reason = "demo and benchmark live on what they print")]
+
+pub mod arrows;
+pub mod clock;
+pub mod failure;
+pub mod hostile;
+pub mod process;
+pub mod programs;
+pub mod stranger;
+pub mod town;
+pub mod tree;
+
+mod raw;
+
+pub use failure::{Failure, Result};

@@ -1,0 +1,186 @@
+//! [`Stranger`]: a libp2p program on libp2p's own transport that throws bytes at a tracker or a node, and that uses the
+//! rendezvous protocol as any other libp2p program would.
+
+use futures::StreamExt;
+use libp2p::multiaddr::Protocol;
+use libp2p::request_response::{Event, Message};
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, PeerId, Swarm, rendezvous};
+use potluck_common::codec::PieceAnswer;
+use potluck_common::transport::split_peer;
+use potluck_common::wire::index;
+use tokio::runtime::Runtime;
+
+use crate::clock::PATIENCE;
+use crate::failure::{Failure, Result};
+use crate::raw::{Behaviour, BehaviourEvent, Said, swarm};
+
+/// A program that is connected to one other, and only runs while one of its methods does.
+pub struct Stranger {
+    runtime: Runtime,
+    swarm: Swarm<Behaviour>,
+    other: PeerId,
+}
+
+/// How a protocol of ours is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `/potluck/index/1`.
+    Index,
+    /// `/potluck/piece/1`.
+    Piece,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub enum Reply {
+    /// An answer of the index protocol.
+    Index(index::Answer),
+    /// An answer of the piece protocol.
+    Piece(PieceAnswer),
+    /// No answer: the stream was reset, or the connection closed.
+    Closed(String),
+}
+
+impl Stranger {
+    /// Connects to an address that ends in a PeerId.
+    ///
+    /// # Errors
+    /// When nobody answers there, or somebody else.
+    pub fn connect(address: &str) -> Result<Self> {
+        let address: Multiaddr = address.parse()?;
+        let (_, other) = split_peer(address.clone());
+        let other = other.ok_or_else(|| Failure::new("the address names no peer"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut this = {
+            let _inside = runtime.enter();
+            let swarm = swarm()?;
+            Self { runtime, swarm, other }
+        };
+        this.swarm.dial(address)?;
+        this.until("a connection", |_, event| match event {
+            SwarmEvent::ConnectionEstablished { .. } => Some(Ok(())),
+            SwarmEvent::OutgoingConnectionError { error, .. } => Some(Err(Failure::new(error.to_string()))),
+            _ => None,
+        })??;
+        Ok(this)
+    }
+
+    /// Its PeerId.
+    #[must_use]
+    pub fn peer_id(&self) -> String {
+        self.swarm.local_peer_id().to_string()
+    }
+
+    /// Sends these bytes as a request, and waits for what comes back.
+    ///
+    /// # Errors
+    /// When neither an answer nor an end comes.
+    pub fn say(&mut self, door: Door, bytes: &[u8]) -> Result<Reply> {
+        self.send(door, &Said::Bytes(bytes.to_vec()))
+    }
+
+    /// Sends these bytes as the beginning of a request that never ends, and waits until the other side has enough.
+    ///
+    /// # Errors
+    /// When it never has.
+    pub fn say_without_end(&mut self, door: Door, bytes: &[u8]) -> Result<Reply> {
+        self.send(door, &Said::Endless(bytes.to_vec()))
+    }
+
+    fn send(&mut self, door: Door, said: &Said<()>) -> Result<Reply> {
+        let (other, behaviour) = (self.other, self.swarm.behaviour_mut());
+        match door {
+            Door::Index => behaviour.index.send_request(&other, retype(said)),
+            Door::Piece => behaviour.piece.send_request(&other, retype(said)),
+        };
+        self.until("a reply", |_, event| match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Index(event)) => match event {
+                Event::Message { message: Message::Response { response: Said::Plain(answer), .. }, .. } => Some(Reply::Index(answer)),
+                Event::OutboundFailure { error, .. } => Some(Reply::Closed(error.to_string())),
+                _ => None,
+            },
+            SwarmEvent::Behaviour(BehaviourEvent::Piece(event)) => match event {
+                Event::Message { message: Message::Response { response: Said::Plain(answer), .. }, .. } => Some(Reply::Piece(answer)),
+                Event::OutboundFailure { error, .. } => Some(Reply::Closed(error.to_string())),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
+    /// Registers in a namespace with an address of its own, as a stock libp2p rendezvous client does.
+    ///
+    /// # Errors
+    /// When the tracker refuses.
+    pub fn register(&mut self, namespace: &str) -> Result {
+        let own: Multiaddr = "/ip4/127.0.0.1/tcp/4001".parse()?;
+        self.swarm.add_external_address(own.with(Protocol::P2p(*self.swarm.local_peer_id())));
+        let namespace = rendezvous::Namespace::new(namespace.to_owned())?;
+        let other = self.other;
+        self.swarm.behaviour_mut().rendezvous.register(namespace, other, None)?;
+        self.until("a registration", |_, event| match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::Registered { .. })) => Some(Ok(())),
+            SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::RegisterFailed { error, .. })) => {
+                Some(Err(Failure::new(format!("the registration was refused: {error:?}"))))
+            }
+            _ => None,
+        })?
+    }
+
+    /// Leaves a namespace. The protocol has no answer to that.
+    ///
+    /// # Errors
+    /// When the namespace is none.
+    pub fn unregister(&mut self, namespace: &str) -> Result {
+        let namespace = rendezvous::Namespace::new(namespace.to_owned())?;
+        let other = self.other;
+        self.swarm.behaviour_mut().rendezvous.unregister(namespace, other);
+        Ok(())
+    }
+
+    /// The PeerIds that are registered in a namespace.
+    ///
+    /// # Errors
+    /// When the tracker refuses.
+    pub fn discover(&mut self, namespace: &str) -> Result<Vec<String>> {
+        let namespace = rendezvous::Namespace::new(namespace.to_owned())?;
+        let other = self.other;
+        self.swarm.behaviour_mut().rendezvous.discover(Some(namespace), None, None, other);
+        self.until("a discovery", |_, event| match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::Discovered { registrations, .. })) => {
+                Some(Ok(registrations.iter().map(|found| found.record.peer_id().to_string()).collect()))
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::DiscoverFailed { error, .. })) => {
+                Some(Err(Failure::new(format!("the discovery was refused: {error:?}"))))
+            }
+            _ => None,
+        })?
+    }
+
+    /// Runs until an event is what was waited for.
+    fn until<T>(&mut self, what: &str, mut pick: impl FnMut(&mut Swarm<Behaviour>, SwarmEvent<BehaviourEvent>) -> Option<T>) -> Result<T> {
+        let Self { runtime, swarm, .. } = self;
+        runtime.block_on(async {
+            let picked = async {
+                loop {
+                    let event = swarm.select_next_some().await;
+                    if let Some(found) = pick(swarm, event) {
+                        return found;
+                    }
+                }
+            };
+            let found = tokio::time::timeout(PATIENCE, picked).await;
+            found.map_err(|_| Failure::new(format!("not within {PATIENCE:?}: {what}")))
+        })
+    }
+}
+
+/// Raw bytes are of every type.
+fn retype<T>(said: &Said<()>) -> Said<T> {
+    match said {
+        Said::Endless(bytes) => Said::Endless(bytes.clone()),
+        Said::Bytes(bytes) => Said::Bytes(bytes.clone()),
+        Said::Plain(()) => Said::Bytes(Vec::new()),
+    }
+}

@@ -1,0 +1,125 @@
+//! G005, G006, G008, G009, G012, G016: bytes that are no messages, at the tracker and at a node. Both live on, small.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use potluck_common::codec::encode;
+use potluck_common::content_id::ContentId;
+use potluck_common::wire::{Bounded, Refusal, index::Answer, piece::Header, piece::Request};
+use potluck_tests::process::Process;
+use potluck_tests::stranger::{Door, Reply, Stranger};
+use potluck_tests::town::{Town, split_address};
+use potluck_tests::{Result, tree};
+
+/// What the memory of a program may grow by while it is thrown at.
+const GROWTH: u64 = 24 << 20;
+
+fn frames() -> Vec<(&'static str, Vec<u8>)> {
+    let map = |key: &str, rest: &[u8]| [&[0xa1, 0x60 | key.len() as u8], key.as_bytes(), rest].concat();
+    vec![
+        ("nothing", Vec::new()),
+        ("noise", tree::content(1, 5000)),
+        ("an array of 2^32 - 1 items", vec![0x9a, 0xff, 0xff, 0xff, 0xff]),
+        ("a text of 2^63 bytes", vec![0x7b, 0x80, 0, 0, 0, 0, 0, 0, 0]),
+        ("a byte string of 2^64 - 1 bytes", vec![0x5b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        ("100,000 nested arrays", vec![0x81; 100_000]),
+        ("an array without end", [&[0x9f][..], &[0x01; 10_000]].concat()),
+        ("a break and nothing else", vec![0xff]),
+        ("a number that is no message", vec![0x18, 0x2a]),
+        ("an unknown request", map("fly", &[0xa0])),
+        ("a request without its keys", map("search", &[0xa0])),
+        ("a request with NaN for a name", map("search", &[0xa1, 0x62, b'n', b's', 0xf9, 0x7e, 0x00])),
+        ("a request with a tag", [&[0xc0][..], &map("peers", &[0xa0])].concat()),
+        ("one byte more than allowed", vec![0x60; (256 << 10) + 1]),
+    ]
+}
+
+/// Throws everything at one program and sees that it stays what it was.
+fn survives(program: &Process, address: &str) -> Result {
+    let mut stranger = Stranger::connect(address)?;
+    stranger.say(Door::Index, &[0xa0])?;
+    let before = program.vitals()?;
+    for (what, bytes) in frames() {
+        for door in [Door::Index, Door::Piece] {
+            let refused = match stranger.say(door, &bytes)? {
+                Reply::Index(Answer::Refused { why }) => why == Refusal::Unsupported,
+                Reply::Piece(answer) => matches!(answer.header, Header::Refused { why: Refusal::Unsupported, .. }),
+                Reply::Closed(_) => true,
+                Reply::Index(_) => false,
+            };
+            assert!(refused, "{what} got an answer at {door:?}");
+        }
+    }
+    for door in [Door::Index, Door::Piece] {
+        stranger.say_without_end(door, &[0x9f])?;
+    }
+    drop(stranger);
+    raw_noise(address)?;
+    let after = program.vitals()?;
+    assert!(after.memory < before.memory + GROWTH, "grew from {} to {} bytes", before.memory, after.memory);
+    Stranger::connect(address)?;
+    Ok(())
+}
+
+/// Below libp2p: what is no handshake at all.
+fn raw_noise(address: &str) -> Result {
+    let (place, _) = split_address(address)?;
+    let port: u16 = place.rsplit('/').next().unwrap_or_default().parse()?;
+    for bytes in [tree::content(2, 100_000), vec![0xff; 70_000], b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![0x13; 3]] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let _ = stream.write_all(&bytes); // it may be cut off in the middle, as it should
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new()); // what a handshake begins with, or a reset
+    }
+    Ok(())
+}
+
+#[test]
+fn a_tracker_survives_bytes_that_are_no_messages() -> Result {
+    let town = Town::new()?;
+    let tracker = town.tracker("tracker")?;
+    survives(tracker.process(), tracker.address())?;
+    let ada = town.node("ada").tracker(&tracker).start_ready()?;
+    assert_eq!(ada.peers()?.iter().filter(|peer| peer["peer_id"] == ada.peer_id()).count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_node_survives_bytes_that_are_no_messages() -> Result {
+    let town = Town::new()?;
+    let hash = tree::file(&town.path("music/live.flac"), 32, 3 << 20)?;
+    let ada = town.node("ada").share(&town.path("music")).start_ready()?;
+    survives(ada.process(), ada.address())?;
+    let bob = town.node("bob").start_ready()?;
+    bob.verb(&["dial", ada.address()])?.ok()?;
+    bob.download(&[&hash])?.ok()?;
+    Ok(())
+}
+
+#[test]
+fn a_node_gives_nothing_that_it_does_not_share() -> Result {
+    let town = Town::new()?;
+    let hash = tree::file(&town.path("music/live.flac"), 33, 3 << 20)?;
+    let ada = town.node("ada").share(&town.path("music")).start_ready()?;
+    let mut stranger = Stranger::connect(ada.address())?;
+    let known: ContentId = hash.parse()?;
+    let passwd = ContentId::of(&std::fs::read("/etc/passwd")?);
+    let requests = [
+        (Request::Piece { content_id: known, piece: 3 }, "a piece after the end"),
+        (Request::Piece { content_id: known, piece: u32::MAX }, "the last piece of all"),
+        (Request::Piece { content_id: passwd, piece: 0 }, "a file outside"),
+        (Request::Hashes { content_id: passwd, from: 0 }, "hashes of a file outside"),
+        (Request::Have { content_id: passwd, from: 0 }, "a bitmap of a file outside"),
+    ];
+    for (request, what) in requests {
+        let Reply::Piece(answer) = stranger.say(Door::Piece, &encode(&request)?)? else { panic!("{what}: no answer") };
+        assert!(matches!(answer.header, Header::Refused { why: Refusal::NotFound, .. }), "{what}: {:?}", answer.header);
+        assert!(answer.body.is_empty(), "{what} has a body");
+    }
+    let files = Request::Files { content_ids: Bounded::truncated([passwd]) };
+    let Reply::Piece(answer) = stranger.say(Door::Piece, &encode(&files)?)? else { panic!("no answer to files") };
+    assert!(answer.body.is_empty(), "{:?}", answer.header);
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Peers that lie: whatever a source answers, only the right bytes reach the disk, and an honest source is enough.
+
+use potluck_common::wire::Refusal;
+use potluck_tests::clock::{PATIENCE, eventually};
+use potluck_tests::hostile::{Lie, Offer, Plan};
+use potluck_tests::town::Town;
+use potluck_tests::{Result, tree};
+
+/// Bytes of each file: a few pieces, the last of them short.
+const SIZE: usize = (6 << 20) + 1000;
+
+/// G001 to G007: wrong bytes, wrong hashes, wrong sizes, other answers than asked for, frames that lie about their
+/// length, endless and stalled ones.
+const LIES: [Lie; 17] = [
+    Lie::WrongBytes,
+    Lie::RandomHashes,
+    Lie::HashesOfAnotherFile,
+    Lie::Size(SIZE as u64 + 1),
+    Lie::Size(SIZE as u64 - 1),
+    Lie::Size(1 << 63),
+    Lie::Size(0),
+    Lie::AnotherPiece,
+    Lie::TruncatedBody,
+    Lie::ShortPiece,
+    Lie::HugeHeaderLength,
+    Lie::HugeBodyLength,
+    Lie::NoCbor,
+    Lie::Endless,
+    Lie::Refuse(Refusal::Busy),
+    Lie::Stall,
+    Lie::AnotherKind,
+];
+
+#[test]
+fn an_honest_source_is_enough_whatever_the_other_one_says() -> Result {
+    let town = Town::new()?;
+    for (number, _) in LIES.iter().enumerate() {
+        tree::file(&town.path(&format!("share/file {number}")), number as u64, SIZE as u64)?;
+    }
+    let tracker = town.tracker("tracker")?;
+    let _ada = town.node("ada").share(&town.path("share")).tracker(&tracker).arg("--limit-up").arg("3MiB/s").start_ready()?;
+    let bob = town.node("bob").tracker(&tracker).start_ready()?;
+    for (number, lie) in LIES.into_iter().enumerate() {
+        let name = format!("file {number}");
+        let offer = Offer::new(format!("share/{name}"), tree::content(number as u64, SIZE));
+        let liar = Plan::new(lie, [offer]).at(tracker.address()).start()?;
+        let hit = bob.find(&name, 2)?;
+        let finished = bob.download(&[hit["content_id"].as_str().unwrap_or_default()])?.ok()?;
+        assert_eq!(finished.done().len(), 1, "{lie:?}: {:?}", finished.lines);
+        assert!(liar.asked() > 0, "{lie:?} was never asked");
+        tree::same_bytes(&town.path(&format!("share/{name}")), &bob.download_dir().join(&name))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn wrong_bytes_never_reach_the_folder_and_the_liar_is_named() -> Result {
+    let town = Town::new()?;
+    let content = tree::content(1, SIZE);
+    let tracker = town.tracker("tracker")?;
+    let bob = town.node("bob").tracker(&tracker).start_ready()?;
+    let liar = Plan::new(Lie::WrongBytes, [Offer::new("share/fake", content)]).at(tracker.address()).start()?;
+    let hit = bob.find("fake", 1)?;
+    bob.download(&[hit["content_id"].as_str().unwrap_or_default(), "--timeout", "3"])?.refused(5)?;
+    let banned = bob.process().event("peer_banned", PATIENCE)?;
+    assert_eq!(banned["peer_id"], liar.peer_id());
+    assert!(!bob.download_dir().join("fake").exists());
+    Ok(())
+}
+
+/// G003: a size of 2^63 costs neither memory nor a sparse file of that size.
+#[test]
+fn a_huge_size_costs_nothing() -> Result {
+    let town = Town::new()?;
+    let tracker = town.tracker("tracker")?;
+    let bob = town.node("bob").tracker(&tracker).start_ready()?;
+    let before = bob.process().vitals()?.memory;
+    let offer = Offer::new("share/huge", tree::content(1, SIZE));
+    let liar = Plan::new(Lie::Size(1 << 39), [offer]).at(tracker.address()).start()?;
+    let hit = bob.find("huge", 1)?;
+    let download = bob.begin(&["download", hit["content_id"].as_str().unwrap_or_default(), "--timeout", "3"])?;
+    eventually(PATIENCE, "the liar is asked", || Ok((liar.asked() > 0).then_some(())))?;
+    assert_ne!(download.finish(PATIENCE)?.code, Some(0));
+    let grown = bob.process().vitals()?.memory.saturating_sub(before);
+    assert!(grown < 32 << 20, "the node grew by {grown} bytes");
+    let on_disk: u64 = tree::look(bob.download_dir())?.values().map(|seen| seen.size).sum();
+    assert!(on_disk <= SIZE as u64, "{on_disk} bytes in the download folder");
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! What users live through, one story a file, played with the real programs on free ports of this machine.
+//!
+//! A failure prints what the programs said last. `POTLUCK_BIN=DIR` plays with programs that are built already.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a scenario that cannot go on has failed")]
+
+mod a_changing_file;
+mod a_folder_is_downloaded;
+mod a_killed_download_goes_on;
+mod a_large_tree;
+mod a_source_dies_mid_download;
+mod bad_arguments;
+mod every_verb_prints_json;
+mod foreign_programs;
+mod hostile_frames;
+mod liars;
+mod links;
+mod local_files_fail;
+mod names_that_try_to_leave;
+mod nothing_is_left_behind;
+mod nothing_to_fetch;
+mod odd_things_in_a_share;
+mod one_data_folder_one_node;
+mod presence;
+mod several_trackers;
+mod shares_change_at_run_time;
+mod the_tracker_restarts;
+mod the_wrong_tracker;
+mod three_sources;
+mod two_nodes_find_each_other;
+mod verbs_without_a_node;
+mod what_exists_is_never_touched;
+mod without_a_tracker;

@@ -4,6 +4,10 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`cli`], [`run`] | what can be typed; one run of the program, from arguments to the end |
+//! | [`shell`], [`control`] | the prompt; the socket by which another terminal speaks to a running node |
+//! | [`executor`] | who executes a command: the node in this process, or the one behind the socket |
+//! | [`output`], `progress`, `human`, [`console`] | the one place that words what is printed; bars; figures; the two streams |
 //! | [`node`], `commands` | **the facade**: start, execute a command, shut down. Every face calls only this |
 //! | [`types`], [`error`], [`config`] | what goes in and out of the facade |
 //! | `trackers` | a task a tracker: keeps the registration, publishes what changes; finds trackers where none is named |
@@ -44,18 +48,28 @@
 
 mod asking;
 mod browse;
+pub mod cli;
 mod clock;
 mod commands;
 pub mod config;
+pub mod console;
 mod contacts;
+pub mod control;
 pub mod core;
 mod downloads;
 pub mod error;
+pub mod executor;
+mod human;
 mod indexer;
 pub mod net;
 pub mod node;
+pub mod output;
+mod progress;
 mod refs;
+pub mod run;
 mod shares;
+pub mod shell;
+mod signals;
 pub mod store;
 mod trackers;
 pub mod types;

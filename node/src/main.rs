@@ -1,2 +1,72 @@
-//! Placeholder.
-fn main() {}
+//! The program `potluck`: from arguments to an exit code. What it does is in the library.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use potluck_node::cli::{Cli, Verb};
+use potluck_node::console::Console;
+use potluck_node::error::{CommandError, Failure};
+use potluck_node::executor::Broken;
+use potluck_node::{output, run};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// Gives freed megabytes back to the next piece instead of to the system: the default allocator trims and faults them in again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Threads for the network. A transfer is bound by encryption in one task a connection; more threads only steal work from each other.
+const WORKER_THREADS: usize = 2;
+/// Overrides what is logged, in the notation of `tracing_subscriber::EnvFilter`: `potluck_node=debug,libp2p_swarm=trace`.
+const LOG_VARIABLE: &str = "POTLUCK_LOG";
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print(); // help into a pipe that is closed
+            return ExitCode::from(if error.use_stderr() { Failure::Usage.exit_code() } else { 0 });
+        }
+    };
+    let console = Console::of_process();
+    match start(cli, &console) {
+        Ok(()) | Err(Broken::NobodyReads) => ExitCode::SUCCESS,
+        Err(Broken::Failed(error)) => {
+            output::error(&console, &error);
+            ExitCode::from(error.failure.exit_code())
+        }
+    }
+}
+
+fn start(cli: Cli, console: &Console) -> Result<(), Broken> {
+    log_to(console, &cli)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
+    let result = runtime.block_on(run::run(cli, console.clone()));
+    runtime.shutdown_background(); // a disk that hangs must not keep the program
+    result
+}
+
+/// Lets log messages go to stderr, beside the prompt and the bars. By default what a user should know: what is printed as events
+/// is not repeated.
+fn log_to(console: &Console, cli: &Cli) -> Result<(), CommandError> {
+    let default = match (cli.global.verbose, cli.global.quiet, &cli.verb) {
+        (0, true, _) => "error",
+        (0, false, Verb::Node(_)) => "warn,potluck_node=info,potluck_common=info",
+        (0, false, _) => "error,potluck_node=warn,potluck_common=warn",
+        (1, ..) => "info,potluck_node=debug,potluck_common=debug",
+        _ => "debug,potluck_node=trace,potluck_common=trace",
+    };
+    let wrong = |error: ParseError| {
+        CommandError::new(Failure::Usage, format!("{LOG_VARIABLE} is no filter ({error}); one looks like potluck_node=debug"))
+    };
+    let chosen = std::env::var(LOG_VARIABLE).ok().filter(|text| !text.trim().is_empty());
+    let filter = EnvFilter::try_new(chosen.as_deref().unwrap_or(default)).map_err(wrong)?;
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(console.clone()).with_ansi(colour).compact();
+    if cli.global.verbose > 0 || chosen.is_some() {
+        log.init();
+    } else {
+        log.without_time().with_target(false).init();
+    }
+    Ok(())
+}

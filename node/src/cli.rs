@@ -1,0 +1,387 @@
+//! What can be typed: the grammar, its help, and the checks that need no disk and no network.
+//!
+//! [`Cli::read`] turns words into a [`Cli`], [`Verb::command`] a verb into the [`Command`] that a node executes. The prompt of
+//! a node takes the same verbs through the same two functions.
+
+mod resolve;
+mod values;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::builder::FalseyValueParser;
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use libp2p::Multiaddr;
+use potluck_common::namespace::Namespace;
+use potluck_common::wire::MAX_SEARCH_BYTES;
+
+pub use self::resolve::Surroundings;
+pub use self::values::ShareArg;
+use crate::error::{CommandError, Failure};
+use crate::types::{Command, DownloadWish, OnConflict};
+
+/// Hits that a search shows unless told otherwise: a few screens.
+const DEFAULT_HITS: u32 = 100;
+/// Most hits of a search: what a terminal or a script can still use; narrower words find the rest.
+const MAX_HITS: i64 = 10_000;
+
+/// What stands for the hyphen of a word that must not be there: the typographic minus sign, which means the same when it is typed.
+const MINUS: char = '\u{2212}';
+/// The one-letter options that `search` takes.
+const SEARCH_FLAGS: &str = "qvhV";
+/// The options before a verb that are followed by a value.
+const OPTIONS_WITH_VALUE: [&str; 4] = ["--data-dir", "--tracker", "--namespace", "--dial"];
+
+/// Share folders, search everybody's, download from all who have a file.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "potluck",
+    version,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  potluck node --share ~/Music                share a folder, and stay; a prompt takes the verbs below
+  potluck search kind of blue --ext flac      search the shares of all peers
+  potluck download CONTENT_ID                 fetch a file from everybody who has it
+  potluck status                              how the node is
+
+A verb speaks to the node that runs on the same --data-dir, or does its work by itself where none runs.
+
+Exit codes: 0 done, 1 other failure, 2 usage, 3 not found, 4 no source reachable, 5 verification failed,
+6 not permitted, 7 local file error, 8 node or tracker unreachable, 9 partly done, 130 interrupted (state saved)."
+)]
+pub struct Cli {
+    /// What holds for every verb.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Which of the network options stood on the command line: a running node has its own.
+    #[arg(skip)]
+    pub network_given: Vec<&'static str>,
+}
+
+/// What holds for every verb; stands before or after it.
+#[derive(Clone, Debug, Args)]
+pub struct GlobalArgs {
+    /// Print one JSON object a line on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where identity, database and control socket live; names the node [default: $XDG_DATA_HOME/potluck]
+    #[arg(long, value_name = "DIR", env = "POTLUCK_DATA_DIR", hide_env_values = true, global = true)]
+    pub data_dir: Option<PathBuf>,
+    /// Print results and errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Print what goes on inside; twice for more. POTLUCK_LOG=FILTER chooses exactly
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// How to reach the others.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// How to reach the others. A verb that finds a running node uses that node's.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Network options (a verb uses those of the running node, if one runs)")]
+pub struct NetworkArgs {
+    /// A tracker, as it prints its address; repeat for several [default: found on this machine and the LAN]
+    #[arg(long, value_name = "MULTIADDR", env = "POTLUCK_TRACKER", hide_env_values = true, value_delimiter = ',', global = true, value_parser = values::tracker)]
+    pub tracker: Vec<Multiaddr>,
+    /// The group to share and search in [default: public]
+    #[arg(long, value_name = "NAME", env = "POTLUCK_NAMESPACE", hide_env_values = true, global = true, value_parser = values::namespace)]
+    pub namespace: Option<Namespace>,
+    /// A peer to connect to at start, with or without any tracker; repeat for several
+    #[arg(long, value_name = "MULTIADDR", env = "POTLUCK_DIAL", hide_env_values = true, value_delimiter = ',', global = true, value_parser = values::dial)]
+    pub dial: Vec<Multiaddr>,
+    /// Neither look for others on the LAN nor be found there
+    #[arg(long, env = "POTLUCK_NO_MDNS", hide_env_values = true, value_parser = FalseyValueParser::new(), global = true)]
+    pub no_mdns: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Run a node: share folders, register, serve and download until it is told to stop
+    #[command(after_help = "\
+Examples:
+  potluck node --share ~/Music
+  potluck node --share films=/mnt/disk/Films --share ~/Books --nickname ada
+  potluck node --share . --tracker /ip4/203.0.113.5/tcp/9470/p2p/12D3KooW...
+
+On a terminal the node shows a prompt that takes all other verbs; try `help` there. Ctrl-C stops the node, and a second
+Ctrl-C stops it at once. Nothing of what is shared is copied or changed.")]
+    Node(Box<NodeArgs>),
+    /// Register with every known tracker, now
+    #[command(after_help = "\
+Example:
+  potluck register
+
+A running node registers by itself, and again after each interruption. This is for after `deregister`, or to see at once
+whether a tracker takes it.")]
+    Register,
+    /// Leave every tracker, and stay away until told to register
+    #[command(after_help = "Example:\n  potluck deregister")]
+    Deregister,
+    /// List all peers, or the files of one
+    #[command(after_help = "\
+Examples:
+  potluck query               everybody who is registered
+  potluck query ada           the files of the peer that calls itself ada
+  potluck query VRvDhHX       the files of the peer whose PeerId ends so")]
+    Query {
+        /// A nickname, a PeerId, or the last letters of one
+        peer: Option<String>,
+    },
+    /// Find files by name in everybody's shares
+    #[command(after_help = "\
+Examples:
+  potluck search kind of blue                      all words, in any order, anywhere in the path
+  potluck search '\"kind of blue\"' --ext flac,mp3   an exact phrase, of some types
+  potluck search miles -live --min-size 10MiB      a word that must not be there; a size
+
+Download a hit with `potluck download CONTENT_ID`.")]
+    Search(SearchArgs),
+    /// Fetch files and folders from all who have them
+    #[command(
+        visible_alias = "get",
+        after_help = "\
+Examples:
+  potluck download 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  potluck get 'potluck:9f86d081...?name=live.flac' -o ~/Music
+  potluck get 'ada:music/Kind of Blue'             a file or a whole folder of a peer
+
+Every piece is verified before it is written. What exists is never overwritten. After an interruption the same command
+goes on where it stopped; a running node goes on by itself."
+    )]
+    Download(DownloadArgs),
+    /// Connect to a peer or a tracker by its address
+    #[command(after_help = "\
+Example:
+  potluck dial /ip4/192.168.1.7/tcp/9471
+
+Then `query`, `search` and `download` reach that peer too, without any tracker.")]
+    Dial {
+        /// Where, as a multiaddr; with /p2p/PEER_ID at its end nobody else is accepted there
+        #[arg(value_name = "MULTIADDR", value_parser = values::dial)]
+        address: Multiaddr,
+    },
+    /// Share folders, or share them no longer
+    #[command(subcommand)]
+    Share(ShareVerb),
+    /// List the downloads
+    #[command(after_help = "Example:\n  potluck downloads --json")]
+    Downloads,
+    /// Show how the node is
+    #[command(after_help = "Example:\n  potluck status")]
+    Status,
+    /// Show who the node is and how others dial it
+    #[command(after_help = "Example:\n  potluck id")]
+    Id,
+}
+
+/// What `node` takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NodeArgs {
+    /// A folder to share, under its own name or another; repeat for several
+    #[arg(long, value_name = "[NAME=]DIR", env = "POTLUCK_SHARE", hide_env_values = true, value_parser = values::share)]
+    pub share: Vec<ShareArg>,
+    /// Where to listen; repeat for several [default: port 9471 everywhere, or a free port if that is taken]
+    #[arg(long, value_name = "MULTIADDR", env = "POTLUCK_LISTEN", hide_env_values = true, value_delimiter = ',', value_parser = values::listen)]
+    pub listen: Vec<Multiaddr>,
+    /// Where downloads go [default: the folder potluck in $XDG_DOWNLOAD_DIR or ~/Downloads]
+    #[arg(long, value_name = "DIR", env = "POTLUCK_DOWNLOAD_DIR", hide_env_values = true)]
+    pub download_dir: Option<PathBuf>,
+    /// What the node calls itself [default: user@host]
+    #[arg(long, value_name = "NAME", env = "POTLUCK_NICKNAME", hide_env_values = true, value_parser = values::nickname)]
+    pub nickname: Option<String>,
+    /// Most bytes per second to send, such as 10MiB/s or 10MB
+    #[arg(long, value_name = "RATE", env = "POTLUCK_LIMIT_UP", hide_env_values = true, value_parser = values::rate)]
+    pub limit_up: Option<u64>,
+}
+
+/// What `search` takes.
+#[derive(Clone, Debug, Args)]
+pub struct SearchArgs {
+    /// Words that must all be in the path; -WORD must not be
+    #[arg(value_name = "WORDS")]
+    pub words: Vec<String>,
+    /// Most hits to show
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_HITS, value_parser = clap::value_parser!(u32).range(1..=MAX_HITS))]
+    pub limit: u32,
+    /// Only files with this extension; several with commas
+    #[arg(long, value_name = "E", value_parser = values::extensions)]
+    pub ext: Option<String>,
+    /// Only files of at least this size, such as 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub min_size: Option<u64>,
+    /// Only files of at most this size, such as 1.5GB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub max_size: Option<u64>,
+}
+
+/// What `download` takes.
+#[derive(Clone, Debug, Args)]
+pub struct DownloadArgs {
+    /// What to fetch: a content id, a potluck: link, or PEER:share/path of a file or folder
+    #[arg(value_name = "REF", required = true, value_parser = values::reference)]
+    pub refs: Vec<String>,
+    /// The folder to put it in [default: the download folder of the node]
+    #[arg(short = 'o', long = "into", value_name = "DIR")]
+    pub into: Option<PathBuf>,
+    /// What to do when another file has the name: put a number into the new one's, or fail
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = ConflictArg::Number)]
+    pub on_conflict: ConflictArg,
+    /// Give up after so many seconds without a source
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+/// What to do when another file has the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConflictArg {
+    /// Put a number into the name.
+    Number,
+    /// Fail.
+    Error,
+}
+
+/// What `share` takes.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ShareVerb {
+    /// Share one more folder, now and after restarts
+    #[command(after_help = "Examples:\n  potluck share add ~/Music\n  potluck share add films=/mnt/disk/Films")]
+    Add {
+        /// The folder, under its own name or another
+        #[arg(value_name = "[NAME=]DIR", value_parser = values::share)]
+        share: ShareArg,
+    },
+    /// Share a folder no longer; its files stay where they are
+    #[command(visible_alias = "remove", after_help = "Examples:\n  potluck share rm Music\n  potluck share rm ~/Music")]
+    Rm {
+        /// The name of the share, or its folder
+        #[arg(value_name = "NAME|DIR")]
+        share: String,
+    },
+    /// List the shares
+    #[command(visible_alias = "list", after_help = "Example:\n  potluck share ls")]
+    Ls,
+}
+
+impl Cli {
+    /// Reads the words of a command line, the program's name first.
+    ///
+    /// # Errors
+    /// clap's, also when help or the version was asked for: it knows its exit code and where it prints.
+    pub fn read<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(shield_exclusions(words))?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let mut deepest = &matches;
+        while let Some((_, below)) = deepest.subcommand() {
+            deepest = below;
+        }
+        let given = |id: &str| [&matches, deepest].iter().any(|at| at.value_source(id) == Some(ValueSource::CommandLine));
+        cli.network_given = [("tracker", "--tracker"), ("namespace", "--namespace"), ("dial", "--dial"), ("no_mdns", "--no-mdns")]
+            .into_iter()
+            .filter_map(|(id, option)| given(id).then_some(option))
+            .collect();
+        Ok(cli)
+    }
+}
+
+impl Verb {
+    /// What a node is asked by this verb; `None` for `node`, which is one.
+    ///
+    /// Relative folders become absolute below `here`, because the node that is asked runs elsewhere.
+    ///
+    /// # Errors
+    /// When the words make no sense together, or a folder to share is not there.
+    pub fn command(&self, here: &Path) -> Result<Option<Command>, CommandError> {
+        Ok(Some(match self {
+            Self::Node(_) => return Ok(None),
+            Self::Register => Command::Register,
+            Self::Deregister => Command::Deregister,
+            Self::Query { peer } => Command::Query { peer: peer.clone() },
+            Self::Search(args) => Command::Search { text: args.text()?, limit: args.limit },
+            Self::Download(args) => Command::Download(args.wish(here)),
+            Self::Dial { address } => Command::Dial { address: address.to_string() },
+            Self::Share(ShareVerb::Add { share }) => Command::ShareAdd { name: share.name.clone(), dir: share.folder(here)? },
+            Self::Share(ShareVerb::Rm { share }) => Command::ShareRemove { name: name_or_folder(share, here) },
+            Self::Share(ShareVerb::Ls) => Command::ShareList,
+            Self::Downloads => Command::Downloads,
+            Self::Status => Command::Status,
+            Self::Id => Command::Id,
+        }))
+    }
+}
+
+impl SearchArgs {
+    /// The search in the query language.
+    fn text(&self) -> Result<String, CommandError> {
+        let usage = |message: String| Err(CommandError::new(Failure::Usage, message));
+        let word = |word: &String| word.trim().replacen(MINUS, "-", usize::from(word.starts_with(MINUS)));
+        let mut parts: Vec<String> = self.words.iter().map(word).filter(|word| !word.is_empty()).collect();
+        parts.extend(self.ext.iter().map(|extensions| format!("ext:{extensions}")));
+        parts.extend(self.min_size.map(|bytes| format!("size:>{bytes}")));
+        parts.extend(self.max_size.map(|bytes| format!("size:<{bytes}")));
+        let text = parts.join(" ");
+        if text.is_empty() {
+            return usage("nothing to search for; give a word, such as `potluck search blue`".into());
+        }
+        if text.len() > MAX_SEARCH_BYTES {
+            return usage(format!("a search is at most {MAX_SEARCH_BYTES} bytes long; leave out some words"));
+        }
+        Ok(text)
+    }
+}
+
+impl DownloadArgs {
+    fn wish(&self, here: &Path) -> DownloadWish {
+        DownloadWish {
+            refs: self.refs.clone(),
+            into: self.into.as_ref().map(|dir| here.join(dir)),
+            on_conflict: match self.on_conflict {
+                ConflictArg::Number => OnConflict::Number,
+                ConflictArg::Error => OnConflict::Error,
+            },
+            timeout_seconds: self.timeout,
+        }
+    }
+}
+
+/// Writes `-live` after `search` with a minus sign, because clap would take it for the options `-l -i -v -e`. What clap knows stays.
+fn shield_exclusions<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let mut rest = words.iter_mut().skip(1);
+    let verb = loop {
+        match rest.next().map(|word| word.to_string_lossy().into_owned()) {
+            Some(option) if OPTIONS_WITH_VALUE.contains(&option.as_str()) => drop(rest.next()),
+            Some(option) if option.starts_with('-') => {}
+            verb => break verb,
+        }
+    };
+    if verb.as_deref() == Some("search") {
+        for word in rest.take_while(|word| *word != "--") {
+            let shielded = match word.to_str().and_then(|word| word.strip_prefix('-')) {
+                Some(text) if !text.starts_with('-') && !text.chars().all(|c| SEARCH_FLAGS.contains(c)) => format!("{MINUS}{text}"),
+                _ => continue,
+            };
+            *word = shielded.into();
+        }
+    }
+    words
+}
+
+/// A share to remove: its name as it is, its folder absolute.
+fn name_or_folder(text: &str, here: &Path) -> String {
+    if !text.contains('/') && text != "." && text != ".." {
+        return text.to_owned();
+    }
+    let dir = here.join(text);
+    dir.canonicalize().unwrap_or(dir).display().to_string() // a share whose folder is gone can still be removed
+}
+
+#[cfg(test)]
+mod tests;

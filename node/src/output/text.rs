@@ -1,0 +1,178 @@
+//! The words and columns that people read.
+
+use std::time::SystemTime;
+
+use potluck_common::escape::Escaped;
+
+use super::table::{Align, Row};
+use crate::human;
+use crate::types::{DialLine, DownloadLine, EntryLine, Event, HitLine, IdLine, PeerLine, SearchNote, ShareLine, StatusLine, TrackerLine};
+
+use Align::{Flexible, Left, Right};
+
+pub(super) const PEER: &[Align] = &[Flexible, Right, Right, Left, Left];
+pub(super) const ENTRY: &[Align] = &[Flexible, Right, Right, Left];
+pub(super) const HIT: &[Align] = &[Flexible, Right, Right, Left];
+pub(super) const SHARE: &[Align] = &[Flexible, Left, Right, Right, Right, Left];
+pub(super) const DOWNLOAD: &[Align] = &[Right, Flexible, Left, Right, Right, Right, Right];
+
+/// Columns from which a whole content id or PeerId has room beside a name.
+const WIDE: usize = 130;
+/// Letters of a PeerId that tell peers apart; `query` takes them.
+const SHORT_PEER: usize = 8;
+/// Digits of a content id that tell files apart at a glance.
+const SHORT_CONTENT: usize = 12;
+/// What a list shows for the unknown.
+const UNKNOWN: &str = "?";
+
+/// `nickname  files  size  online  PeerId`.
+pub(super) fn peer(line: &PeerLine, width: Option<usize>) -> Row {
+    let id = if width.is_some_and(|width| width < WIDE) { tail(&line.peer_id) } else { &line.peer_id };
+    let cells = [
+        escaped(&line.nickname),
+        line.files.map_or(UNKNOWN.into(), |files| human::some(files, "file")),
+        line.bytes.map_or(UNKNOWN.into(), human::size),
+        if line.online { "online" } else { "offline" }.into(),
+        escaped(id),
+    ];
+    Row { cells: cells.into(), below: Vec::new() }
+}
+
+/// `share/path  size  age  content id`.
+pub(super) fn entry(line: &EntryLine, width: Option<usize>, today: SystemTime) -> Row {
+    let age = match humantime::parse_rfc3339_weak(&line.mtime) {
+        Ok(mtime) if width.is_some() => human::ago(mtime, today),
+        _ => escaped(&line.mtime),
+    };
+    let id = line.content_id.as_deref().map_or("not hashed yet".into(), |id| match width {
+        Some(width) if width < WIDE => id.chars().take(SHORT_CONTENT).map(|c| Escaped(c.encode_utf8(&mut [0; 4])).to_string()).collect(),
+        _ => escaped(id),
+    });
+    Row { cells: vec![escaped(&line.path), human::size(line.size), age, id], below: Vec::new() }
+}
+
+/// `name  size  3 sources  content id`; what to download stands below where a terminal is too narrow for it, because a part of
+/// it would be of no use.
+pub(super) fn hit(line: &HitLine, width: Option<usize>) -> Row {
+    let folder = if line.kind == "folder" { "/" } else { "" };
+    let reference = match (&line.content_id, line.peers.first()) {
+        (Some(id), _) => escaped(id),
+        (None, Some(holder)) => format!("{}:{}", escaped(&holder.peer_id), escaped(&holder.path)),
+        (None, None) => UNKNOWN.into(),
+    };
+    let beside = width.is_none_or(|width| width >= WIDE) && line.content_id.is_some() || width.is_none();
+    let (cell, below) = if beside { (reference, Vec::new()) } else { (String::new(), vec![reference]) };
+    let name = format!("{}{folder}", Escaped(&line.name));
+    Row { cells: vec![name, human::size(line.size), human::some(u64::from(line.sources), "source"), cell], below }
+}
+
+/// `name  state  files  size  hashed  folder`.
+pub(super) fn share(line: &ShareLine) -> Row {
+    let hashed = format!("{} hashed", human::percent(line.hashed_bytes, line.bytes));
+    let cells =
+        [escaped(&line.name), escaped(&line.state), human::some(line.files, "file"), human::size(line.bytes), hashed, escaped(&line.dir)];
+    let mut below: Vec<String> = line.skipped.iter().map(|skipped| format!("not shared: {}", Escaped(skipped))).collect();
+    let more = line.skipped_count.saturating_sub(line.skipped.len() as u64);
+    if more > 0 {
+        below.push(format!("not shared: {} more", human::count(more)));
+    }
+    Row { cells: cells.into(), below }
+}
+
+/// `id  name  state  71 %  1.4 GiB/2.0 GiB  98 MiB/s  4 sources`.
+pub(super) fn download(line: &DownloadLine) -> Row {
+    let cells = [
+        line.id.to_string(),
+        escaped(&line.name),
+        escaped(&line.state),
+        line.total.map_or(UNKNOWN.into(), |total| human::percent(line.bytes, total)),
+        format!("{}/{}", human::size(line.bytes), line.total.map_or(UNKNOWN.into(), human::size)),
+        human::rate(line.rate),
+        human::some(line.sources.len() as u64, "source"),
+    ];
+    Row { cells: cells.into(), below: line.error.iter().map(|error| escaped(error)).collect() }
+}
+
+pub(super) fn tracker(line: &TrackerLine) -> String {
+    let at = format!("{} (namespace {})", Escaped(&line.tracker), Escaped(&line.namespace));
+    match (&line.error, line.registered) {
+        (_, true) => format!("registered at {at}"),
+        (Some(error), false) => format!("not registered at {at}, {}: {}", Escaped(&line.state), Escaped(error)),
+        (None, false) => format!("not registered at {at}: {}", Escaped(&line.state)),
+    }
+}
+
+pub(super) fn dialled(line: &DialLine) -> String {
+    let what = if line.tracker { "tracker" } else { "peer" };
+    format!("connected to {what} {} at {} ({})", Escaped(&line.peer_id), Escaped(&line.address), Escaped(&line.agent))
+}
+
+pub(super) fn status(line: &StatusLine) -> Vec<String> {
+    let share = human::percent(line.hashed_bytes, line.bytes);
+    let mut rows = vec![
+        ("node", if line.running { "running".into() } else { "not running; start it with `potluck node --share DIR`".into() }),
+        ("nickname", escaped(&line.nickname)),
+        ("peer id", escaped(&line.peer_id)),
+        ("namespace", escaped(&line.namespace)),
+    ];
+    rows.extend(line.addresses.iter().map(|address| ("listens at", escaped(address))));
+    rows.extend(line.trackers.iter().map(|line| ("tracker", tracker(line))));
+    rows.extend([
+        ("connected to", human::some(line.connected_peers, "peer")),
+        (
+            "shares",
+            format!(
+                "{} with {}, {} ({share} hashed)",
+                human::some(line.shares, "folder"),
+                human::some(line.files, "file"),
+                human::size(line.bytes)
+            ),
+        ),
+        ("downloads", format!("{} open, into {}", human::count(line.downloads), Escaped(&line.download_dir))),
+        ("receives", format!("{}, {} since it started", human::rate(line.rate_down), human::size(line.bytes_down))),
+        ("sends", format!("{}, {} since it started", human::rate(line.rate_up), human::size(line.bytes_up))),
+    ]);
+    rows.into_iter().map(|(name, value)| format!("{name:13} {value}")).collect()
+}
+
+/// The PeerId, then the addresses: what a script cuts apart by lines.
+pub(super) fn id(line: &IdLine) -> Vec<String> {
+    std::iter::once(&line.peer_id).chain(&line.addresses).map(|text| escaped(text)).collect()
+}
+
+pub(super) fn search_note(note: &SearchNote) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(corrected) = &note.corrected {
+        lines.push(format!("Searched for {} instead.", Escaped(corrected)));
+    }
+    let total = human::some(note.total, "hit");
+    lines.push(if note.more { format!("More than {total}; more words narrow it down.") } else { format!("{total}.") });
+    lines.extend(note.unanswered.iter().map(|who| format!("No answer from {}", Escaped(who))));
+    lines
+}
+
+pub(super) fn event(event: &Event) -> String {
+    match event {
+        Event::Listening { address } => format!("listening at {}", Escaped(address)),
+        Event::Registered { tracker, namespace } => format!("registered at {} in namespace {}", Escaped(tracker), Escaped(namespace)),
+        Event::TrackerLost { tracker, error } => format!("not registered at {}: {}", Escaped(tracker), Escaped(error)),
+        Event::Listed { files, bytes } => {
+            format!("listed {}, {}: others can find them", human::some(*files, "file"), human::size(*bytes))
+        }
+        Event::Indexed { files, bytes } => {
+            format!("hashed {}, {}: others can download them from several sources", human::some(*files, "file"), human::size(*bytes))
+        }
+        Event::PeerBanned { peer_id, error } => format!("warning: nothing more is taken from {}: {}", Escaped(peer_id), Escaped(error)),
+        Event::Warning { message } => format!("warning: {}", Escaped(message)),
+    }
+}
+
+fn escaped(text: &str) -> String {
+    Escaped(text).to_string()
+}
+
+/// The last letters of a PeerId.
+fn tail(peer_id: &str) -> &str {
+    let start = peer_id.char_indices().rev().nth(SHORT_PEER - 1).map_or(0, |(start, _)| start);
+    peer_id.get(start..).unwrap_or(peer_id)
+}

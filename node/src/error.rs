@@ -52,3 +52,25 @@ impl CommandError {
         Self { failure, message: message.into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_that_scripts_know() {
+        let codes = [
+            (Failure::Other, 1),
+            (Failure::Usage, 2),
+            (Failure::NotFound, 3),
+            (Failure::NoSource, 4),
+            (Failure::Verification, 5),
+            (Failure::NotPermitted, 6),
+            (Failure::LocalFile, 7),
+            (Failure::Unreachable, 8),
+            (Failure::Partly, 9),
+            (Failure::Interrupted, 130),
+        ];
+        assert!(codes.iter().all(|(failure, code)| failure.exit_code() == *code));
+    }
+}

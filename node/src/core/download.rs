@@ -410,6 +410,19 @@ impl Download {
         asks
     }
 
+    /// The asks that are out for any of it.
+    #[cfg(test)]
+    pub(super) fn asks(&self) -> Vec<AskId> {
+        let mut asks: Vec<AskId> = self.sources.iter().filter_map(|source| source.refresh?.ask).collect();
+        match &self.stage {
+            Stage::Listing(listing) => asks.extend(listing.lists.iter().filter_map(|list| list.ask)),
+            Stage::Single(single) => asks.extend(&single.asks),
+            Stage::Many(pieces) => asks.extend(pieces.geometry().pieces().flat_map(|piece| pieces.asks(piece).to_vec())),
+            Stage::Complete { .. } => {}
+        }
+        asks
+    }
+
     /// Whether bytes of the file, or its hashes, are on their way.
     pub(super) fn any_in_flight(&self) -> bool {
         match &self.stage {

@@ -404,3 +404,201 @@ fn due(state: State) -> Option<Instant> {
         State::Resting { until, .. } => Some(until),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::beginning;
+    use proptest::prelude::*;
+
+    const LEASE: Duration = Duration::from_secs(60);
+
+    fn all(registration: &mut Registration, now: Instant) -> Vec<Action> {
+        std::iter::from_fn(|| registration.poll_action(now)).collect()
+    }
+
+    /// A registration that holds both leases at revision 7.
+    fn held(seed: u64, now: Instant) -> Registration {
+        let mut registration = Registration::new(seed);
+        registration.handle_changed(7, now);
+        assert_eq!(all(&mut registration, now), [Action::Connect]);
+        registration.handle_connected(now);
+        assert_eq!(all(&mut registration, now), [Action::Publish, Action::Register]);
+        registration.handle_published(7, LEASE, now);
+        registration.handle_registered(LEASE, now);
+        assert_eq!(all(&mut registration, now), []);
+        assert_eq!(std::iter::from_fn(|| registration.poll_event()).collect::<Vec<_>>(), [Event::Registered, Event::InStep]);
+        registration
+    }
+
+    #[test]
+    fn a_lease_is_renewed_before_half_of_it_is_over() {
+        let start = beginning();
+        for seed in 0..100 {
+            let mut registration = held(seed, start);
+            let renew_at = registration.poll_timeout().unwrap();
+            assert!((24..=30).contains(&(renew_at - start).as_secs()), "{:?}", renew_at - start);
+            assert_eq!(all(&mut registration, renew_at - Duration::from_millis(1)), []);
+            assert_eq!(all(&mut registration, renew_at).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_tracker_that_is_behind_is_brought_into_step_without_a_pause() {
+        let now = beginning();
+        let mut registration = Registration::new(1);
+        registration.handle_changed(30, now);
+        all(&mut registration, now);
+        registration.handle_connected(now);
+        assert_eq!((registration.poll_action(now), registration.tracker_revision()), (Some(Action::Publish), None));
+        for revision in [0, 10, 20] {
+            registration.handle_published(revision, LEASE, now);
+            assert_eq!(registration.tracker_revision(), Some(revision));
+            assert!(all(&mut registration, now).contains(&Action::Publish));
+        }
+        registration.handle_published(30, LEASE, now);
+        assert!(registration.is_in_step() && !all(&mut registration, now).contains(&Action::Publish));
+    }
+
+    #[test]
+    fn a_tracker_that_never_takes_anything_is_not_asked_without_end() {
+        let mut now = beginning();
+        let mut registration = Registration::new(1);
+        registration.handle_changed(30, now);
+        all(&mut registration, now);
+        registration.handle_connected(now);
+        let (start, mut asked) = (now, 0);
+        while now < start + Duration::from_secs(600) {
+            if all(&mut registration, now).contains(&Action::Publish) {
+                asked += 1;
+                registration.handle_published(3, LEASE, now);
+            } else {
+                now = registration.poll_timeout().unwrap();
+            }
+        }
+        assert!(asked < 600, "{asked}");
+    }
+
+    #[test]
+    fn changes_that_come_together_go_out_together_and_soon() {
+        let now = beginning();
+        let mut registration = held(1, now);
+        registration.handle_changed(8, now);
+        registration.handle_changed(9, now);
+        assert!(!registration.is_in_step());
+        assert_eq!(all(&mut registration, now), []);
+        assert_eq!(all(&mut registration, now + GATHER), [Action::Publish]);
+    }
+
+    #[test]
+    fn a_tracker_that_comes_back_within_two_minutes_sees_its_nodes_within_ten_seconds_spread_out() {
+        for outage in [1, 10, 60, 119] {
+            let start = beginning();
+            let back = start + Duration::from_secs(outage);
+            let mut seconds = [0; 10];
+            for seed in 0..1_000 {
+                let mut registration = held(seed, start);
+                registration.handle_disconnected(start);
+                assert_eq!(registration.poll_event(), Some(Event::Lost));
+                let first = registration.poll_timeout().unwrap();
+                assert!(first <= start + FIRST_RETRY);
+                let connected = loop {
+                    let now = registration.poll_timeout().unwrap();
+                    match all(&mut registration, now)[..] {
+                        [Action::Connect] if now >= back => break now,
+                        [Action::Connect] => registration.handle_disconnected(now),
+                        _ => {}
+                    }
+                };
+                seconds[(connected - back).as_secs() as usize] += 1;
+            }
+            assert!(seconds[6..].iter().all(|nodes| *nodes == 0), "after {outage} s: {seconds:?}");
+            assert!(outage < 10 || seconds.iter().all(|nodes| *nodes < 500), "after {outage} s: {seconds:?}");
+        }
+    }
+
+    #[test]
+    fn a_tracker_that_is_gone_for_a_day_is_asked_every_few_minutes() {
+        let start = beginning();
+        let mut registration = held(1, start);
+        registration.handle_disconnected(start);
+        let mut dials = 0;
+        while let Some(now) = registration.poll_timeout().filter(|now| *now < start + Duration::from_secs(86_400)) {
+            if all(&mut registration, now) == [Action::Connect] {
+                dials += 1;
+                registration.handle_disconnected(now);
+            }
+        }
+        assert!((288..800).contains(&dials), "{dials}");
+    }
+
+    #[test]
+    fn who_deregisters_says_so_once_and_stays_out_until_it_registers() {
+        let start = beginning();
+        let mut registration = held(1, start);
+        registration.deregister();
+        registration.deregister();
+        assert_eq!(all(&mut registration, start), [Action::Leave]);
+        assert_eq!(registration.poll_event(), Some(Event::Lost));
+        assert_eq!(all(&mut registration, start + LEASE), []);
+        registration.handle_disconnected(start);
+        registration.handle_connected(start);
+        assert_eq!(all(&mut registration, start), []);
+        registration.register();
+        assert_eq!(all(&mut registration, start), [Action::Publish, Action::Register]);
+    }
+
+    #[test]
+    fn who_is_not_permitted_is_told_and_asks_rarely() {
+        let start = beginning();
+        let mut registration = held(1, start);
+        let now = registration.poll_timeout().unwrap();
+        all(&mut registration, now);
+        registration.handle_refused(Part::Index, Refusal::NotPermitted, now);
+        assert_eq!(registration.poll_event(), Some(Event::Lost));
+        assert_eq!(registration.poll_event(), Some(Event::Refused(Refusal::NotPermitted)));
+        let State::Resting { failures: 1, .. } = registration.state(Part::Index) else { panic!("{registration:?}") };
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_it_is_registered_again_once_the_tracker_answers(
+            steps in prop::collection::vec((0u8..9, 0u64..400), 0..60), seed: u64,
+        ) {
+            let mut now = beginning();
+            let mut registration = Registration::new(seed);
+            for (step, wait) in steps {
+                now += Duration::from_secs(wait);
+                all(&mut registration, now);
+                match step {
+                    0 => registration.handle_connected(now),
+                    1 => registration.handle_disconnected(now),
+                    2 => registration.handle_published(wait, LEASE, now),
+                    3 => registration.handle_registered(LEASE, now),
+                    4 => registration.handle_refused(Part::Index, Refusal::Busy, now),
+                    5 => registration.handle_failed(Part::Rendezvous, now),
+                    6 => registration.handle_changed(wait, now),
+                    7 => registration.deregister(),
+                    _ => registration.register(),
+                }
+            }
+            registration.register();
+            registration.handle_changed(5, now);
+            for _ in 0..50 {
+                for action in all(&mut registration, now) {
+                    match action {
+                        Action::Connect => registration.handle_connected(now),
+                        Action::Publish => registration.handle_published(5, LEASE, now),
+                        Action::Register => registration.handle_registered(LEASE, now),
+                        Action::Leave => prop_assert!(false, "it wants to be registered"),
+                    }
+                }
+                if registration.is_in_step() && matches!(registration.state(Part::Rendezvous), State::Held { .. }) {
+                    return Ok(());
+                }
+                now = now.max(registration.poll_timeout().expect("it waits for something"));
+            }
+            prop_assert!(false, "{:?}", registration);
+        }
+    }
+}

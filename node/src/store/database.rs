@@ -134,4 +134,3 @@ pub(super) fn disk_error(path: &Path, error: io::Error) -> StateError {
         _ => StateError::Disk { path, reason: error.to_string() },
     }
 }
-

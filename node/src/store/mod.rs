@@ -13,6 +13,7 @@
 //! * [`State`]: the embedded database.
 
 mod beneath;
+mod database;
 mod download_dir;
 mod download_record;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod state;
 #[cfg(test)]
 mod test_tree;
 
+pub use database::StateError;
 pub use download_dir::{DownloadDir, StoreError, TargetPath, already_there};
 pub use download_record::{DownloadRecord, Phase, SourceHint};
 pub use hasher::{Hashed, hash_file};
@@ -33,4 +35,4 @@ pub use local_name::LocalName;
 pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};
 pub use scanner::{ScanEvent, ScanSummary, SkipReason, scan};
 pub use share_dir::{RootId, ServeError, ShareDir, ShareError, SharedFile, Stamp};
-pub use state::{ShareRecord, State, StateError};
+pub use state::{ShareRecord, State};

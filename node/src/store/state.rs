@@ -12,36 +12,26 @@
 //! A commit is on the disk when the method returns. The identity key is a file of its own, which nothing here touches.
 //! A damaged database is never replaced by an empty one in silence: opening it fails, and [`State::rebuild`] moves it aside.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use potluck_common::content_id::{ContentId, PieceHash};
 use potluck_common::geometry::Geometry;
-use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition};
-use rustix::fs::{FlockOperation, flock};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::database::{Fallible, SCHEMA, StateError, disk_error, lock_folder, move_aside, open_database};
 use super::download_record::{DownloadRecord, MAX_SOURCE_HINTS};
 use super::hasher::Hashed;
 use super::share_dir::{RootId, Stamp};
 
 /// Name of the database in the data folder.
 const DATABASE: &str = "state.redb";
-/// Name of the lock file: held by the one process that runs on the data folder.
-const LOCK: &str = "lock";
-/// Version of the tables above. A newer one is refused, not guessed at.
-const SCHEMA: u32 = 1;
-/// Memory for database pages (8 MiB): the upper levels of the tree of a million files and room for a batch.
-const CACHE_BYTES: usize = 8 << 20;
 /// Piece hashes in one value (1 MiB): what one answer to a peer holds.
 const PIECES_PER_CHUNK: usize = potluck_common::wire::piece::MAX_HASHES as usize;
-/// Most broken databases that are kept aside.
-const MAX_BROKEN: u32 = 1_000;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const HASHES: TableDefinition<[u8; 32], [u8; 32]> = TableDefinition::new("hashes");
@@ -71,50 +61,6 @@ pub struct ShareRecord {
     pub root: Option<RootId>,
 }
 
-/// The database cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// Another node runs on the data folder.
-    #[error("another node runs on {}; stop it, or take another --data-dir", dir.display())]
-    InUse {
-        /// The data folder.
-        dir: PathBuf,
-    },
-    /// The database is damaged.
-    #[error(
-        "{} is damaged ({reason}); move it away and start again: then add shares and downloads again, no file and no identity is lost",
-        path.display()
-    )]
-    Corrupt {
-        /// The database.
-        path: PathBuf,
-        /// What was found.
-        reason: String,
-    },
-    /// A later version of the program wrote it.
-    #[error("{} was written by a newer version of potluck (format {found}, this one knows {SCHEMA}); run that version", path.display())]
-    Newer {
-        /// The database.
-        path: PathBuf,
-        /// The version that was found.
-        found: u32,
-    },
-    /// The disk is full.
-    #[error("no room is left for {}; free some space and start again", path.display())]
-    NoSpace {
-        /// The database.
-        path: PathBuf,
-    },
-    /// The disk failed, or the permissions forbid it.
-    #[error("{} cannot be read or written: {reason}; check the disk and the permissions", path.display())]
-    Disk {
-        /// The database or its folder.
-        path: PathBuf,
-        /// What the system or the database said.
-        reason: String,
-    },
-}
-
 impl State {
     /// Opens the database of a data folder, and makes both (0700 and 0600) when they are not there.
     ///
@@ -134,7 +80,7 @@ impl State {
     pub fn rebuild(dir: &Path) -> Result<(Self, Option<PathBuf>), StateError> {
         let lock = lock_folder(dir)?;
         let path = dir.join(DATABASE);
-        let aside = move_aside(dir, &path).map_err(|error| disk_error(&path, error))?;
+        let aside = move_aside(&path).map_err(|error| disk_error(&path, error))?;
         Ok((Self::open_locked(dir, lock)?, aside))
     }
 
@@ -460,54 +406,6 @@ impl State {
     }
 }
 
-/// Names the database in the errors of what is done with it.
-struct Fallible<'a> {
-    path: &'a Path,
-}
-
-impl Fallible<'_> {
-    fn run<T>(&self, result: Result<T, impl Into<redb::Error>>) -> Result<T, StateError> {
-        result.map_err(|error| self.sort(error.into()))
-    }
-
-    fn sort(&self, error: redb::Error) -> StateError {
-        let path = self.path.to_owned();
-        match error {
-            redb::Error::DatabaseAlreadyOpen => StateError::InUse { dir: path.parent().unwrap_or(&path).to_owned() },
-            redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => disk_error(&path, error),
-            redb::Error::Corrupted(_)
-            | redb::Error::Io(_)
-            | redb::Error::UpgradeRequired(_)
-            | redb::Error::RepairAborted
-            | redb::Error::TableTypeMismatch { .. }
-            | redb::Error::TypeDefinitionChanged { .. }
-            | redb::Error::TableDoesNotExist(_)
-            | redb::Error::TableIsMultimap(_)
-            | redb::Error::TableIsNotMultimap(_) => StateError::Corrupt { path, reason: error.to_string() },
-            error => StateError::Disk { path, reason: error.to_string() },
-        }
-    }
-}
-
-/// Makes the data folder if need be and takes its lock.
-fn lock_folder(dir: &Path) -> Result<OwnedFd, StateError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| disk_error(dir, error))?;
-    let path = dir.join(LOCK);
-    let file =
-        File::options().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|error| disk_error(&path, error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file.into()),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::InUse { dir: dir.to_owned() }),
-        Err(error) => Err(disk_error(&path, error.into())),
-    }
-}
-
-fn open_database(path: &Path, create: bool) -> Result<Database, DatabaseError> {
-    let file = File::options().read(true).write(true).create_new(create).mode(0o600).open(path)?;
-    let backend = FileBackend::new(file)?;
-    Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create_with_backend(backend)
-}
-
 /// Makes all tables, so that reading never meets one that is not there.
 fn set_up(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
@@ -538,29 +436,6 @@ fn insert_pieces(
     Ok(())
 }
 
-/// Moves what is at `path` to the first free `state.redb.broken-N`.
-fn move_aside(dir: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    for number in 1..=MAX_BROKEN {
-        let aside = dir.join(format!("{DATABASE}.broken-{number}"));
-        if !aside.exists() {
-            std::fs::rename(path, &aside)?;
-            return Ok(Some(aside));
-        }
-    }
-    Err(io::Error::other("there are too many broken databases already; delete some"))
-}
-
-fn disk_error(path: &Path, error: io::Error) -> StateError {
-    let path = path.to_owned();
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StateError::NoSpace { path },
-        _ => StateError::Disk { path, reason: error.to_string() },
-    }
-}
-
 /// Ordered as stamps are.
 fn stamp_key(stamp: &Stamp) -> [u8; 32] {
     let mut key = [0; 32];
@@ -579,6 +454,7 @@ fn stamp_of_key(key: [u8; 32]) -> Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::database::LOCK;
     use crate::store::test_tree::TestTree;
     use crate::store::{Phase, SourceHint};
     use potluck_common::geometry::PIECE_BYTES;

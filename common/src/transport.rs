@@ -1,5 +1,7 @@
 //! The one swarm that both programs build: TCP + Noise + yamux for bulk, QUIC beside it for reach.
 
+use std::io;
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -104,6 +106,26 @@ pub fn split_peer(mut address: Multiaddr) -> (Multiaddr, Option<PeerId>) {
     }
 }
 
+/// Whether another program listens on the port that an address names.
+///
+/// To be asked before listening: libp2p shares its ports (`SO_REUSEPORT`), so that two programs would each get some of
+/// the connections, and neither an error.
+#[must_use]
+pub fn is_taken(address: &Multiaddr) -> bool {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return false,
+    };
+    let tried = match parts.next() {
+        Some(Protocol::Tcp(port)) => TcpListener::bind((ip, port)).map(drop),
+        Some(Protocol::Udp(port)) => UdpSocket::bind((ip, port)).map(drop),
+        _ => return false,
+    };
+    tried.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
 /// Whether an address is on this machine only.
 #[must_use]
 pub fn is_loopback(address: &Multiaddr) -> bool {
@@ -111,5 +133,21 @@ pub fn is_loopback(address: &Multiaddr) -> bool {
         Some(Protocol::Ip4(ip)) => ip.is_loopback(),
         Some(Protocol::Ip6(ip)) => ip.is_loopback(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_taken_while_another_listens_on_it() {
+        let (tcp, udp) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let by_tcp: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", tcp.local_addr().unwrap().port()).parse().unwrap();
+        let by_quic: Multiaddr = format!("/ip4/127.0.0.1/udp/{}/quic-v1", udp.local_addr().unwrap().port()).parse().unwrap();
+        assert!(is_taken(&by_tcp) && is_taken(&by_quic));
+        drop((tcp, udp));
+        assert!(!is_taken(&by_tcp) && !is_taken(&by_quic));
+        assert!(!is_taken(&"/ip4/127.0.0.1/tcp/0".parse().unwrap()));
     }
 }

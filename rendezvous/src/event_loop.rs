@@ -10,7 +10,7 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm, TransportError};
-use potluck_common::transport::build_swarm;
+use potluck_common::transport::{build_swarm, is_taken};
 use tokio::time::MissedTickBehavior;
 
 use crate::behaviour::{Behaviour, BehaviourEvent};
@@ -132,26 +132,22 @@ impl<F: FnMut(Event)> EventLoop<F> {
 }
 
 fn listen(swarm: &mut Swarm<Behaviour>, config: &Config) -> Result<(), TrackerError> {
-    let must = config.listen.iter().map(|address| (address, true));
-    let may = config.listen_if_possible.iter().map(|address| (address, false));
-    let mut any = false;
-    for (address, required) in must.chain(may) {
-        let error = match swarm.listen_on(address.clone()) {
-            Ok(_) => {
-                any = true;
-                continue;
-            }
-            Err(error) => error,
-        };
-        if cause(&error) == Some(std::io::ErrorKind::AddrInUse) {
-            return Err(TrackerError::Taken { address: address.clone() });
-        }
-        if required {
-            return Err(TrackerError::Listen { address: address.clone(), reason: reason(error) });
-        }
-        tracing::info!(%address, %error, "not listened on");
+    let all = || config.listen.iter().chain(&config.listen_if_possible);
+    if let Some(address) = all().find(|address| is_taken(address)) {
+        return Err(TrackerError::Taken { address: address.clone() });
     }
-    if any { Ok(()) } else { Err(TrackerError::Unreachable) }
+    for address in &config.listen {
+        let failed = |error| TrackerError::Listen { address: address.clone(), reason: reason(error) };
+        swarm.listen_on(address.clone()).map_err(failed)?;
+    }
+    let mut listening = !config.listen.is_empty();
+    for address in &config.listen_if_possible {
+        match swarm.listen_on(address.clone()) {
+            Ok(_) => listening = true,
+            Err(error) => tracing::info!(%address, %error, "not listened on"),
+        }
+    }
+    if listening { Ok(()) } else { Err(TrackerError::Unreachable) }
 }
 
 fn reason(error: TransportError<std::io::Error>) -> String {
@@ -159,21 +155,4 @@ fn reason(error: TransportError<std::io::Error>) -> String {
         TransportError::MultiaddrNotSupported(_) => "it is neither /ip4|ip6/…/tcp/PORT nor /ip4|ip6/…/udp/PORT/quic-v1".to_owned(),
         TransportError::Other(error) => error.to_string(),
     }
-}
-
-/// What the system said, beneath the transports that wrapped it.
-fn cause(error: &TransportError<std::io::Error>) -> Option<std::io::ErrorKind> {
-    let TransportError::Other(error) = error else { return None };
-    let mut kind = error.kind();
-    let mut next: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
-    while let Some(error) = next {
-        next = match error.downcast_ref::<std::io::Error>() {
-            Some(error) => {
-                kind = error.kind();
-                error.get_ref().map(|inner| inner as _)
-            }
-            None => error.source(),
-        };
-    }
-    Some(kind)
 }

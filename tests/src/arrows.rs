@@ -3,6 +3,7 @@
 //! It reads sources as text: comments, strings and test modules taken out, names compared as whole words. That is crude,
 //! and enough to notice an arrow that turned around.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -103,7 +104,8 @@ pub fn read(workspace: &Path) -> Result<Vec<Source>> {
 #[must_use]
 pub fn violations(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
-    for source in sources {
+    let tests = test_files(sources);
+    for source in sources.iter().filter(|source| !tests.contains(&source.path)) {
         let code = production_code(&source.text);
         let begins = |places: &[&str]| places.iter().any(|place| source.path.starts_with(place));
         for wall in WALLS.iter().filter(|wall| begins(wall.within) && !begins(wall.but)) {
@@ -138,10 +140,37 @@ fn orphans(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
+/// The files that are compiled for tests only: a module that its parent declares so, and what lies below it.
+fn test_files(sources: &[Source]) -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    for source in sources {
+        let is_root = ["/mod.rs", "/lib.rs", "/main.rs"].iter().any(|name| source.path.ends_with(name));
+        let end = if is_root { source.path.rfind('/') } else { source.path.rfind('.') };
+        let folder = source.path[..end.unwrap_or(0)].to_owned();
+        for name in test_modules(&source.text).filter_map(|(_, module)| module.strip_suffix(';')) {
+            let (file, below) = (format!("{folder}/{name}.rs"), format!("{folder}/{name}/"));
+            tests.extend(sources.iter().map(|other| &other.path).filter(|path| **path == file || path.starts_with(&below)).cloned());
+        }
+    }
+    tests
+}
+
+/// The modules that a text declares for tests only: where the declaration begins, and the name with what follows it: `;`,
+/// or ` {` and the module.
+fn test_modules(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.match_indices("#[cfg(test)]\n").filter_map(|(at, attribute)| {
+        let mut lines = text[at + attribute.len()..].lines();
+        let declaration = lines.find(|line| !line.starts_with("#["))?;
+        let (visibility, module) = declaration.split_once("mod ")?;
+        (visibility.is_empty() || visibility.starts_with("pub")).then_some((at, module))
+    })
+}
+
 /// What is compiled into the program: up to the test module, with every comment and the content of every string taken
 /// out. Lines keep their numbers.
 fn production_code(text: &str) -> String {
-    let before_tests = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let inline = test_modules(text).find(|(_, module)| module.ends_with('{'));
+    let before_tests = &text[..inline.map_or(text.len(), |(at, _)| at)];
     let mut code = String::with_capacity(before_tests.len());
     let mut rest = before_tests.chars().peekable();
     while let Some(c) = rest.next() {
@@ -231,5 +260,16 @@ mod tests {
         ] {
             assert_eq!(check(path, text), Vec::<String>::new(), "{path}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_a_test_may_name_everything() {
+        let source = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
+        let module = source("node/src/core/mod.rs", "#[cfg(test)]\n#[allow(x)]\nmod figures;\nmod real;\n");
+        let figures = source("node/src/core/figures.rs", "tokio::x();");
+        assert_eq!(violations(&[module.clone(), figures.clone()]), Vec::<String>::new());
+        let real = source("node/src/core/real.rs", "#[cfg(test)]\nmod tests;\ntokio::x();");
+        let inner = source("node/src/core/real/tests.rs", "tokio::x();");
+        assert_eq!(violations(&[module, figures, real, inner]).len(), 1);
     }
 }

@@ -25,6 +25,6 @@ fn a_dialled_peer_is_browsed_searched_and_downloaded_from_without_any_tracker() 
 fn dialling_where_nobody_is_says_so() -> Result {
     let town = Town::new()?;
     let bob = town.node("bob").start_ready()?;
-    bob.verb(&["dial", "/ip4/127.0.0.1/tcp/1"])?.refused(8)?;
+    bob.verb(&["dial", "/ip4/127.0.0.1/tcp/1"])?.refused(4)?;
     Ok(())
 }

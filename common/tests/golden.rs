@@ -103,7 +103,11 @@ fn index_answers() -> Vec<(&'static str, Answer)> {
         corrected: Some(Text::truncated("joga")),
         next: Some(Text::truncated("1")),
     };
-    let of = ContentSources { content_id: content_id(), size: 0, peers: Bounded::truncated([0]) };
+    let of = ContentSources { content_id: content_id(), size: 0, path: None, peers: Bounded::truncated([0]) };
+    let named = SourcesFound {
+        found: Bounded::truncated([ContentSources { path: Some(path("music/a")), ..of.clone() }]),
+        ..SourcesFound::default()
+    };
     let source = SourcePeer { peer: peer(), nickname: nickname(), addresses: addresses() };
     let sources = SourcesFound { found: Bounded::truncated([of]), peers: Bounded::truncated([source]) };
     let mut all = vec![
@@ -117,6 +121,7 @@ fn index_answers() -> Vec<(&'static str, Answer)> {
         ("search, cut short and corrected", Answer::Search(cut)),
         ("search, none", Answer::Search(SearchPage::default())),
         ("sources", Answer::Sources(sources)),
+        ("sources, with a name", Answer::Sources(named)),
     ];
     all.extend(refusals().map(|(name, why)| (name, Answer::Refused { why })));
     all
@@ -238,6 +243,7 @@ const INDEX_ANSWERS: &[(&str, &str)] = &[
     ("search, cut short and corrected", "a166736561726368a5646869747381a66170656d75736963616b66666f6c64657261731a00011170616d00616e0162617481a36269645826002408011220648defe5e0f2e660f8949998863ed1f98efc77e138fad778ceaacc08e3103c8e646e69636b6341646161706c6d757369632f612e666c616365746f74616c09646d6f7265f563666978646a6f6761646e6578746131"),
     ("search, none", "a166736561726368a264686974738065746f74616c00"),
     ("sources", "a167736f7572636573a265666f756e6481a361635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262617300626174810065706565727381a36269645826002408011220648defe5e0f2e660f8949998863ed1f98efc77e138fad778ceaacc08e3103c8e646e69636b6341646165616464727381772f6970342f3139322e302e322e312f7463702f39343731"),
+    ("sources, with a name", "a167736f7572636573a265666f756e6481a461635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f32626173006170676d757369632f61626174810065706565727380"),
     ("refused: unsupported", "a16772656675736564a1637768796b756e737570706f72746564"),
     ("refused: not found", "a16772656675736564a163776879696e6f745f666f756e64"),
     ("refused: changed", "a16772656675736564a163776879676368616e676564"),

@@ -151,6 +151,7 @@ impl Node {
             };
             CommandError::new(failure, format!("cannot dial {text}: {error}; check the address with `potluck id` over there"))
         })?;
+        self.asking().contacts.meet(peer, &place);
         self.asking().contacts.learn(peer, std::slice::from_ref(&place));
         self.asking().contacts.ask_directly(peer);
         Ok(peer)

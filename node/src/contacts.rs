@@ -93,6 +93,13 @@ impl Contacts {
         self.edit(peer, |contact| contact.is_named_tracker = true);
     }
 
+    /// We have just connected to a peer. The network tells so too, but later than who waited for the connection asks.
+    pub(crate) fn meet(&self, peer: PeerId, address: &Multiaddr) {
+        self.edit(peer, |contact| {
+            contact.connected.get_or_insert_with(|| address.clone());
+        });
+    }
+
     /// What is known of a peer.
     pub(crate) fn get(&self, peer: &PeerId) -> Option<Contact> {
         self.with(|contacts| contacts.get(peer).cloned())

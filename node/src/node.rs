@@ -18,7 +18,6 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::asking::Asking;
 use crate::browse::{self, Browse};
-use crate::clock::now;
 use crate::commands::Lines;
 use crate::config::Config;
 use crate::contacts::Contacts;
@@ -96,7 +95,7 @@ impl Node {
             resume: !config.one_shot,
         });
         let larder = Larder::new(Arc::clone(&shares), Arc::clone(&state), downloads.clone(), indexer.clone(), buffers);
-        let slots = UploadSlots::new(upload_slots::Config { limit_up: config.limit_up, ..upload_slots::Config::default() }, now());
+        let slots = UploadSlots::new(upload_slots::Config { limit_up: config.limit_up, ..upload_slots::Config::default() });
         let (uploads, piece_requests) = uploads::start(handle.clone(), larder, slots, net_sender.subscribe());
 
         let (address_sender, addresses) = watch::channel(Vec::new());

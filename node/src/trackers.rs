@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use crate::asking::Asking;
 use crate::clock::now;
 use crate::config::TRACKER_PORT;
+use crate::core::journal::{Base, Batch};
 use crate::core::registration::{Action, Event as Told, Part, Registration};
 use crate::error::{CommandError, Failure};
 use crate::net::{DialError, NetEvent};
@@ -151,7 +152,7 @@ impl Trackers {
         desks.push(Desk { address: place, peer, state: DeskState::Connecting, error: None, settled: false, has_left: false });
         drop(desks);
         let registration = Registration::new(rand::random());
-        tokio::spawn(Keeper { trackers: self.clone(), number, registration, peer, is_banned: false }.run());
+        tokio::spawn(Keeper { trackers: self.clone(), number, registration, peer, sent: None, is_banned: false }.run());
     }
 
     fn edit(&self, number: usize, change: impl FnOnce(&mut Desk)) {
@@ -284,6 +285,8 @@ struct Keeper {
     registration: Registration,
     /// Who it is, as the user said or as was found out.
     peer: Option<PeerId>,
+    /// The last changes that were sent, without the changes: where the tracker stands after them.
+    sent: Option<Batch>,
     /// Whether somebody else answers there: the user was told once.
     is_banned: bool,
 }
@@ -365,9 +368,10 @@ impl Keeper {
         let inner = Arc::clone(&self.trackers.0);
         let address = self.trackers.desks().get(self.number).map(|desk| desk.address.clone());
         let Some(address) = address else { return };
-        match inner.asking.net.connect(self.peer, vec![address]).await {
+        match inner.asking.net.connect(self.peer, vec![address.clone()]).await {
             Ok(peer) => {
                 self.peer = Some(peer);
+                inner.asking.contacts.meet(peer, &address);
                 inner.asking.contacts.expect_tracker(peer);
                 self.trackers.edit(self.number, |desk| (desk.peer, desk.error, desk.settled) = (Some(peer), None, true));
                 self.registration.handle_connected(now());
@@ -422,15 +426,21 @@ impl Keeper {
     }
 
     /// The changes since what the tracker holds; nothing but a question when that is not known.
-    fn next_publish(&self, inner: &Inner) -> Publish {
+    fn next_publish(&mut self, inner: &Inner) -> Publish {
         let table = inner.shares.lock();
         let revision = table.journal.revision();
         let (base, revision, changes) = match self.registration.tracker_revision() {
             Some(held) if held != revision => {
-                let batch = table.journal.changes_since(held, MAX_CHANGES, CHANGES_BYTES);
-                (batch.base, batch.revision, batch.changes)
+                let stands = self.sent.take().map_or(Base::told(held), |batch| batch.after(held));
+                let mut batch = table.journal.changes_since(stands, MAX_CHANGES, CHANGES_BYTES);
+                let changes = std::mem::take(&mut batch.changes);
+                let sent = self.sent.insert(batch);
+                (sent.base, sent.revision, changes)
             }
-            _ => (revision, revision, Vec::new()),
+            _ => {
+                self.sent = None;
+                (revision, revision, Vec::new())
+            }
         };
         Publish {
             namespace: inner.asking.namespace.clone(),

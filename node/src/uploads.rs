@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use crate::clock::now;
-use crate::core::upload_slots::{UploadSlots, Verdict};
+use crate::core::upload_slots::{ServeId, UploadSlots, Verdict};
 use crate::downloads::Downloads;
 use crate::indexer::Indexer;
 use crate::net::{NetEvent, NetHandle, PieceReply};
@@ -80,8 +80,8 @@ struct Server {
     uploads: Arc<Uploads>,
     slots: UploadSlots,
     /// Requests that wait for a slot.
-    waiting: HashMap<u64, (PeerId, Request, PieceReply)>,
-    finished: mpsc::Sender<u64>,
+    waiting: HashMap<ServeId, (PeerId, Request, PieceReply)>,
+    finished: mpsc::Sender<ServeId>,
     next: u64,
 }
 
@@ -104,7 +104,7 @@ impl Server {
     async fn run(
         mut self,
         mut requests: mpsc::Receiver<PieceRequest>,
-        mut finished: mpsc::Receiver<u64>,
+        mut finished: mpsc::Receiver<ServeId>,
         mut events: broadcast::Receiver<NetEvent>,
     ) {
         let mut tick = interval(TICK);
@@ -120,7 +120,7 @@ impl Server {
                     Some(request) => self.take(request),
                     None => return,
                 },
-                Some(id) = finished.recv() => self.slots.finished(id, now()),
+                Some(id) = finished.recv() => self.slots.finished(id),
                 Ok(event) = events.recv() => self.on_net(&event),
                 _ = tick.tick() => {
                     let bytes = self.uploads.bytes.load(Ordering::Relaxed);
@@ -135,7 +135,7 @@ impl Server {
         if let NetEvent::Disconnected(peer) = event
             && let Some(key) = key_of(peer)
         {
-            self.slots.peer_gone(key);
+            self.slots.peer_gone(&key);
             self.waiting.retain(|_, (waiting, _, _)| waiting != peer);
         }
     }
@@ -150,24 +150,30 @@ impl Server {
         };
         let Some(key) = key_of(&peer) else { return };
         self.next += 1;
-        let id = self.next;
+        let id = ServeId(self.next);
         match self.slots.ask(key, id, weight(&request), now()) {
-            Verdict::Serve | Verdict::Queued { .. } => {
+            Verdict::Serve => {
+                self.waiting.insert(id, (peer, request, reply));
+                self.serve(id);
+            }
+            Verdict::Queued { .. } => {
                 self.waiting.insert(id, (peer, request, reply));
             }
-            Verdict::Refuse { why, ahead } => self.refuse(reply, why, ahead),
+            Verdict::Refuse(why) => self.refuse(reply, why, Some(self.slots.ahead_of(&key))),
         }
     }
 
     fn refuse(&self, reply: PieceReply, why: Refusal, queue: Option<u32>) {
         let net = self.net.clone();
-        tokio::spawn(async move { net.answer_piece(reply, Header::Refused { why, queue }.into()).await });
+        tokio::spawn(async move {
+            net.answer_piece(reply, Header::Refused { why, queue }.into()).await;
+        });
     }
 
     /// Reads and answers in a task of its own.
-    fn serve(&mut self, id: u64) {
+    fn serve(&mut self, id: ServeId) {
         let Some((peer, request, reply)) = self.waiting.remove(&id) else {
-            return self.slots.finished(id, now());
+            return self.slots.finished(id);
         };
         let (net, larder, uploads, finished) = (self.net.clone(), self.larder.clone(), Arc::clone(&self.uploads), self.finished.clone());
         tokio::spawn(async move {
@@ -177,8 +183,11 @@ impl Server {
                     tracing::error!(%peer, %error, "serving failed");
                     Header::Refused { why: Refusal::Unavailable, queue: None }.into()
                 });
-                uploads.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
-                net.answer_piece(reply, answer).await;
+                let bytes = answer.body.len() as u64;
+                // The slot is held, and the body in memory, until the last byte is with the system.
+                if net.answer_piece(reply, answer).await {
+                    uploads.bytes.fetch_add(bytes, Ordering::Relaxed);
+                }
             }
             let _ = finished.send(id).await;
         });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures::StreamExt;
-use libp2p::request_response::{self as rr, OutboundFailure, OutboundRequestId};
+use libp2p::request_response::{self as rr, InboundRequestId, OutboundFailure, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{self, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping, rendezvous};
@@ -36,6 +36,8 @@ pub(super) struct Waiting {
     index: Asks<OutboundRequestId, index::Answer>,
     piece: Asks<OutboundRequestId, PieceAnswer>,
     dials: Dials,
+    /// Answers that are not sent whole yet, and who waits for that.
+    sending: HashMap<InboundRequestId, oneshot::Sender<bool>>,
 }
 
 impl EventLoop {
@@ -61,8 +63,10 @@ impl EventLoop {
             Command::AnswerIndex(reply, answer) => {
                 let _ = self.swarm.behaviour_mut().index.send_response(reply.0, *answer);
             }
-            Command::AnswerPiece(reply, answer) => {
-                let _ = self.swarm.behaviour_mut().piece.send_response(reply.0, answer);
+            Command::AnswerPiece { reply, answer, sent } => {
+                if self.swarm.behaviour_mut().piece.send_response(reply.channel, answer).is_ok() {
+                    self.waiting.sending.insert(reply.id, sent);
+                }
             }
             Command::Connect { peer, addresses, reply } => self.connect(peer, addresses, reply),
             Command::Disconnect(peer) => {
@@ -209,8 +213,11 @@ impl EventLoop {
 
     fn on_piece(&mut self, event: rr::Event<PieceCall, PieceAnswer>) {
         match event {
-            rr::Event::Message { peer, message: rr::Message::Request { request, channel, .. }, .. } => match self.inbound.try_reserve() {
-                Ok(place) => place.send(Inbound::Piece { peer, request: request.request, reply: PieceReply(channel) }),
+            rr::Event::Message { peer, message: rr::Message::Request { request_id, request, channel }, .. } => match self
+                .inbound
+                .try_reserve()
+            {
+                Ok(place) => place.send(Inbound::Piece { peer, request: request.request, reply: PieceReply { id: request_id, channel } }),
                 Err(_) => {
                     let busy = Header::Refused { why: Refusal::Busy, queue: None };
                     let _ = self.swarm.behaviour_mut().piece.send_response(channel, busy.into());
@@ -220,7 +227,15 @@ impl EventLoop {
                 self.waiting.piece.settle(&request_id, Ok(response));
             }
             rr::Event::OutboundFailure { request_id, error, .. } => self.waiting.piece.settle(&request_id, Err(ask_error(error))),
-            rr::Event::InboundFailure { .. } | rr::Event::ResponseSent { .. } => {}
+            rr::Event::ResponseSent { request_id, .. } => self.sent(request_id, true),
+            rr::Event::InboundFailure { request_id, .. } => self.sent(request_id, false),
+        }
+    }
+
+    /// An answer is with the system, or will never be.
+    fn sent(&mut self, id: InboundRequestId, whole: bool) {
+        if let Some(waiting) = self.waiting.sending.remove(&id) {
+            let _ = waiting.send(whole);
         }
     }
 

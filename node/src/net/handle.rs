@@ -1,6 +1,6 @@
 //! The manual of the network: what can be asked of it, from any task.
 
-use libp2p::request_response::ResponseChannel;
+use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::codec::{Malformed, Meter, PieceAnswer};
 use potluck_common::namespace::Namespace;
@@ -63,13 +63,16 @@ pub struct IndexReply(pub(super) ResponseChannel<index::Answer>);
 
 /// Where the answer to a piece request goes. Dropping it ends the request without an answer.
 #[derive(Debug)]
-pub struct PieceReply(pub(super) ResponseChannel<PieceAnswer>);
+pub struct PieceReply {
+    pub(super) id: InboundRequestId,
+    pub(super) channel: ResponseChannel<PieceAnswer>,
+}
 
 impl PieceReply {
     /// Whether the peer still waits.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.0.is_open()
+        self.channel.is_open()
     }
 }
 
@@ -134,7 +137,7 @@ pub(super) enum Command {
     AskIndex { peer: PeerId, request: Box<index::Request>, reply: oneshot::Sender<Result<index::Answer, AskError>> },
     AskPiece { peer: PeerId, request: piece::Request, meter: Meter, reply: oneshot::Sender<Result<PieceAnswer, AskError>> },
     AnswerIndex(IndexReply, Box<index::Answer>),
-    AnswerPiece(PieceReply, PieceAnswer),
+    AnswerPiece { reply: PieceReply, answer: PieceAnswer, sent: oneshot::Sender<bool> },
     Connect { peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<PeerId, DialError>> },
     Disconnect(PeerId),
     Register { tracker: PeerId, namespace: Namespace, ttl_seconds: u64 },
@@ -182,9 +185,12 @@ impl NetHandle {
         self.send(Command::AnswerIndex(reply, Box::new(answer))).await;
     }
 
-    /// Answers a request of the piece protocol.
-    pub async fn answer_piece(&self, reply: PieceReply, answer: PieceAnswer) {
-        self.send(Command::AnswerPiece(reply, answer)).await;
+    /// Answers a request of the piece protocol, and waits until all of it is sent. Tells whether it was. Dropping the
+    /// future does not take the answer back.
+    pub async fn answer_piece(&self, reply: PieceReply, answer: PieceAnswer) -> bool {
+        let (sent, was_sent) = oneshot::channel();
+        self.send(Command::AnswerPiece { reply, answer, sent }).await;
+        was_sent.await.unwrap_or(false)
     }
 
     /// Connects to a peer at the first of these addresses that answers; at once if it is connected already. Without a

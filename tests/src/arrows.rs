@@ -243,7 +243,7 @@ mod tests {
             "let x = \"tokio \\\" tokio\";",
             "let quote = '\"'; // tokio\nlet y = '\"';",
             "fn tokio_like() {}",
-            "fn f() {}\n#[cfg(test)]\nmod tests { use tokio::x; }",
+            "fn f() {}\n#[cfg(test)]\nmod tests {\n    use tokio::x;\n}",
         ] {
             assert_eq!(check("node/src/core/x.rs", text), Vec::<String>::new(), "{text}");
         }

@@ -57,7 +57,13 @@ const WALLS: &[Wall] = &[
         but: &["node/src/net/"],
         names: &["libp2p::swarm", "Swarm", "SwarmEvent", "NetworkBehaviour", "request_response", "build_swarm"],
     },
-    Wall { sentence: "of the node only store opens files", within: &["node/src/"], but: &["node/src/store/"], names: FILES },
+    Wall {
+        sentence: "of the node only store opens files",
+        within: &["node/src/"],
+        // cli checks the folders that were typed, control puts its socket into the data folder: neither reads a file.
+        but: &["node/src/store/", "node/src/cli/", "node/src/control.rs"],
+        names: FILES,
+    },
     Wall {
         sentence: "the core decides: it knows no runtime, no network, no disk and no clock",
         within: &["node/src/core/", "common/src/search/", "common/src/wire/"],
@@ -243,7 +249,7 @@ mod tests {
             "let x = \"tokio \\\" tokio\";",
             "let quote = '\"'; // tokio\nlet y = '\"';",
             "fn tokio_like() {}",
-            "fn f() {}\n#[cfg(test)]\nmod tests { use tokio::x; }",
+            "fn f() {}\n#[cfg(test)]\nmod tests {\n    use tokio::x;\n}",
         ] {
             assert_eq!(check("node/src/core/x.rs", text), Vec::<String>::new(), "{text}");
         }

@@ -41,25 +41,39 @@ impl Engine {
             let wanted = records.into_iter().filter(|record| matches!(record.phase, RecordPhase::Wanted));
             wanted.map(|record| restore(&state, record, &download_dir)).collect::<Vec<_>>()
         });
-        self.remembered = read.await.unwrap_or_default();
-        self.next_id = self.remembered.iter().map(|one| one.record.id + 1).max().unwrap_or(1);
+        let restored = read.await.unwrap_or_default();
+        self.next_id = restored.iter().map(|one| one.record.id + 1).max().unwrap_or(1);
         if self.setup.resume {
-            for restored in std::mem::take(&mut self.remembered) {
-                self.take_up(restored);
+            let again = restored.into_iter().map(|one| self.take_up(one)).collect();
+            self.check(again);
+        } else {
+            for one in restored {
+                self.remembered.entry(one.record.content_id).or_default().push(one);
             }
         }
     }
 
-    fn take_up(&mut self, restored: Restored) -> FileNo {
+    /// Goes on with a download of an earlier run, once its target was looked at: a crash may have come between the
+    /// renaming of the file and the end of the record.
+    fn take_up(&mut self, restored: Restored) -> (FileNo, Wish) {
         let Restored { record, shelf, geometry, verified, hashes } = restored;
         let no = self.new_file_no();
         let shelf = shelf.numbered(no);
-        let mut file = File::new(record.id, shelf, Some(record.mtime).filter(|mtime| *mtime != 0), record.size);
-        file.phase = Phase::Fetching;
-        self.insert(no, file);
+        let mtime = Some(record.mtime).filter(|mtime| *mtime != 0);
+        let wish = Wish {
+            content_id: record.content_id,
+            size: record.size,
+            target: record.target,
+            folder: shelf.folder.clone(),
+            mtime,
+            on_conflict: shelf.on_conflict,
+            sources: record.sources.iter().filter_map(|hint| peer_of(&hint.peer)).collect(),
+        };
+        self.insert(no, File::new(record.id, shelf, mtime, record.size));
         let size = geometry.map(Geometry::size).or(record.size);
         let want = Want { content_id: record.content_id, size, hashes, verified, priority: Priority::Normal, in_order: false };
         self.scheduler.add(no, want);
+        self.scheduler.pause(no);
         self.publish(no);
         for hint in record.sources {
             let Some(peer) = peer_of(&hint.peer) else { continue };
@@ -69,7 +83,7 @@ impl Engine {
             self.scheduler.handle_source(no, hint.peer, now());
         }
         self.wanting.insert(no);
-        no
+        (no, wish)
     }
 
     fn new_file_no(&mut self) -> FileNo {
@@ -84,11 +98,19 @@ impl Engine {
         let mut numbers = Vec::with_capacity(wishes.len());
         let mut new = Vec::new();
         for wish in wishes {
-            let no = self.find(&wish).unwrap_or_else(|| {
-                let no = self.begin(&wish);
-                new.push((no, wish.clone()));
-                no
-            });
+            let no = match (self.find(&wish), self.recall(&wish)) {
+                (Some(no), _) => no,
+                (None, Some(restored)) => {
+                    let (no, _) = self.take_up(restored);
+                    new.push((no, wish.clone()));
+                    no
+                }
+                (None, None) => {
+                    let no = self.begin(&wish);
+                    new.push((no, wish.clone()));
+                    no
+                }
+            };
             if let Some(file) = self.files.get_mut(&no) {
                 file.jobs.push(number);
             }
@@ -105,17 +127,17 @@ impl Engine {
         follow
     }
 
-    /// The file of this wish that is under way, or was in an earlier run.
-    fn find(&mut self, wish: &Wish) -> Option<FileNo> {
-        let is_same = |shelf: &Shelf| shelf.content_id == wish.content_id && shelf.target == wish.target && shelf.folder == wish.folder;
-        let known = self.by_content.get(&wish.content_id).into_iter().flatten();
-        let is_open = |no: &&FileNo| self.files.get(no).is_some_and(|file| is_same(&file.shelf) && !file.is_settled());
-        if let Some(no) = known.into_iter().find(is_open) {
-            return Some(*no);
-        }
-        let place = self.remembered.iter().position(|restored| is_same(&restored.shelf))?;
-        let restored = self.remembered.swap_remove(place);
-        Some(self.take_up(restored))
+    /// The file of this wish that is under way.
+    fn find(&self, wish: &Wish) -> Option<FileNo> {
+        let known = self.by_content.get(&wish.content_id)?;
+        known.iter().find(|no| self.files.get(no).is_some_and(|file| file.shelf.is_for(wish) && !file.is_settled())).copied()
+    }
+
+    /// The download of this wish that an earlier run began.
+    fn recall(&mut self, wish: &Wish) -> Option<Restored> {
+        let same = self.remembered.get_mut(&wish.content_id)?;
+        let place = same.iter().position(|restored| restored.shelf.is_for(wish))?;
+        Some(same.swap_remove(place))
     }
 
     /// Makes a place for a file; it is not asked for before its target was looked at.
@@ -171,7 +193,7 @@ impl Engine {
             name: wish.target.name().to_owned(),
             folder: Some(wish.folder.display().to_string()),
             target: wish.target.clone(),
-            size: wish.size,
+            size: file.size.or(wish.size),
             phase: RecordPhase::Wanted,
             created: unix_seconds(),
             mtime: wish.mtime.unwrap_or(0),

@@ -42,7 +42,7 @@ pub(super) struct Engine {
     /// Requests that are out, each with what follows its answer.
     meters: HashMap<AskId, Out>,
     /// What the database remembers and nobody has asked for in this run.
-    pub(super) remembered: Vec<Restored>,
+    pub(super) remembered: HashMap<ContentId, Vec<Restored>>,
     /// Downloads that are done, as they are listed; oldest first.
     pub(super) done: Vec<DownloadLine>,
     outcomes: mpsc::Receiver<Outcome>,
@@ -80,7 +80,7 @@ impl Engine {
             by_content: HashMap::new(),
             jobs: HashMap::new(),
             meters: HashMap::new(),
-            remembered: Vec::new(),
+            remembered: HashMap::new(),
             done: Vec::new(),
             outcomes,
             outcome_sender,
@@ -361,6 +361,7 @@ impl Engine {
         self.cancel.store(true, Ordering::Relaxed);
         let unsaved: Vec<FileNo> = self.files.iter().filter(|(_, file)| file.unsaved > 0).map(|(no, _)| *no).collect();
         unsaved.into_iter().for_each(|file| self.save(file));
+        self.forget_records().await;
         while self.files.values().any(|file| file.is_saving) {
             match self.outcomes.recv().await {
                 Some(Outcome::Saved { file, result }) => self.on_saved(file, result),

@@ -10,7 +10,7 @@ use potluck_common::geometry::Geometry;
 use potluck_common::peer::PeerKey;
 use potluck_common::share_path::SharePath;
 
-use super::lock;
+use super::{Wish, lock};
 use crate::core::scheduler::FileNo;
 use crate::store::{DownloadDir, PartFile, StoreError, TargetPath};
 use crate::types::OnConflict;
@@ -88,6 +88,11 @@ impl File {
 impl Shelf {
     pub(super) fn new(file: FileNo, folder: PathBuf, target: SharePath, content_id: ContentId, on_conflict: OnConflict) -> Self {
         Self { file, folder, target, content_id, on_conflict, part: Mutex::new(None) }
+    }
+
+    /// Whether this is the place that a wish names.
+    pub(super) fn is_for(&self, wish: &Wish) -> bool {
+        self.content_id == wish.content_id && self.target == wish.target && self.folder == wish.folder
     }
 
     /// The same place under the number that the scheduler knows the file by.

@@ -152,17 +152,15 @@ impl Engine {
 
     /// Takes finished downloads out of the database, many at a time. One that is not taken out before a crash is found in
     /// its place after the restart.
-    pub(super) fn forget_records(&mut self) {
-        if self.forgotten.is_empty() {
-            return;
-        }
+    pub(super) fn forget_records(&mut self) -> impl Future<Output = ()> + use<> {
         let ids = std::mem::take(&mut self.forgotten);
         let state = Arc::clone(&self.setup.state);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = state.remove_downloads(&ids) {
+        let work = (!ids.is_empty()).then(|| tokio::task::spawn_blocking(move || state.remove_downloads(&ids)));
+        async move {
+            if let Some(Ok(Err(error))) = futures::future::OptionFuture::from(work).await {
                 tracing::warn!(%error, "finished downloads are still in the database");
             }
-        });
+        }
     }
 
     /// The disk does not take a file. One that may take it later is tried again; others end the download.

@@ -29,7 +29,7 @@ impl Engine {
             job.measure(verified, total, senders.len() as u32, now);
             rate += job.view.borrow().rate;
         }
-        self.forget_records();
+        drop(self.forget_records()); // the work goes on by itself; only the end of the node waits for it
         *lock(&self.board.totals) = Totals { open: self.files.len() as u64, rate, bytes: self.bytes };
     }
 

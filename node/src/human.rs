@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /// `512 B`, `1.4 GiB`, `120 MiB`: three digits at most.
-
 pub(crate) fn size(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -23,13 +22,11 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// `98 MiB/s`.
-
 pub(crate) fn rate(bytes_per_second: u64) -> String {
     format!("{}/s", size(bytes_per_second))
 }
 
 /// `1,234,567`.
-
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -43,13 +40,11 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// `1 file`, `2 files`.
-
 pub(crate) fn some(number: u64, what: &str) -> String {
     format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
-
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -62,7 +57,6 @@ pub(crate) fn duration(duration: Duration) -> String {
 }
 
 /// How long ago: `now`, `5 minutes ago`, `2 years ago`; a time to come, by a clock that is wrong, is shown as `now`.
-
 pub(crate) fn ago(then: SystemTime, now: SystemTime) -> String {
     let seconds = now.duration_since(then).unwrap_or_default().as_secs();
     let (number, unit) = match seconds {
@@ -77,14 +71,12 @@ pub(crate) fn ago(then: SystemTime, now: SystemTime) -> String {
 }
 
 /// `71 %`; never 100 before all is there.
-
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     let percent = if part >= whole { 100 } else { (u128::from(part) * 100 / u128::from(whole)) as u64 };
     format!("{percent} %")
 }
 
 /// A line of a glossary: `search        Find files by name`.
-
 pub(crate) fn term(name: &str, meaning: &str) -> String {
     format!("  {name:12}  {meaning}\n")
 }

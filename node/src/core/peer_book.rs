@@ -49,6 +49,8 @@ pub(super) struct Peer {
     pub(super) queue: Option<u32>,
     pub(super) window: Window,
     pub(super) asks: BTreeSet<AskId>,
+    /// Bytes that the answers to them may have.
+    pub(super) bytes: u64,
     /// Files of one piece that it may be asked for.
     pub(super) small: BTreeSet<(Rank, FileNo)>,
     /// Files that it may be asked for piece by piece, or whose pieces it may be asked about.
@@ -81,6 +83,7 @@ impl Peer {
             queue: None,
             window: Window::new(max_window),
             asks: BTreeSet::new(),
+            bytes: 0,
             small: BTreeSet::new(),
             large: BTreeSet::new(),
             last_was_small: false,
@@ -91,8 +94,8 @@ impl Peer {
 
     /// Whether one more ask fits. A peer that is not connected gets one: sending it makes the connection.
     pub(super) fn has_room(&self) -> bool {
-        let limit = if self.is_connected { self.window.limit() as usize } else { 1 };
-        self.standing == Standing::Fine && self.asks.len() < limit
+        let has_room = if self.is_connected { self.window.has_room(self.asks.len(), self.bytes) } else { self.asks.is_empty() };
+        self.standing == Standing::Fine && has_room
     }
 
     /// Whether a download can count on it: it neither lied nor failed when it was last asked.

@@ -32,7 +32,7 @@ const RENEW_AFTER: f64 = 0.5;
 /// The shortest lease that is believed: a tracker cannot make us ask more often than every other second.
 const SHORTEST_LEASE: Duration = Duration::from_secs(5);
 
-/// One lease at a tracker, or the connection to it, which is gained and lost in the same way.
+/// One lease at a tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// To be asked for as soon as it can be.
@@ -58,6 +58,21 @@ pub enum State {
     },
     /// The user does not want it.
     Left,
+}
+
+/// The connection to a tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// To be made.
+    Down,
+    Dialling {
+        since: Instant,
+    },
+    Up,
+    /// It broke, or could not be made.
+    Resting {
+        until: Instant,
+    },
 }
 
 /// Which of the two leases.
@@ -104,13 +119,12 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Registration {
     random: StdRng,
-    /// The connection. Held without an end while it is there.
-    link: State,
+    link: Link,
     index: State,
     rendezvous: State,
     /// Failures in a row of each part; a state that is asked again has lost them.
     failures: Failures,
-    /// Since when the tracker has not been heard of.
+    /// Since when the tracker has not held what we offer.
     gone_since: Option<Instant>,
     tracker_revision: Option<u64>,
     our_revision: u64,
@@ -135,7 +149,7 @@ impl Registration {
     pub fn new(seed: u64) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
-            link: State::Idle,
+            link: Link::Down,
             index: State::Idle,
             rendezvous: State::Idle,
             failures: Failures::default(),
@@ -163,7 +177,7 @@ impl Registration {
     /// Whether the tracker is connected.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        matches!(self.link, State::Held { .. })
+        self.link == Link::Up
     }
 
     /// Whether the tracker holds all that we offer.
@@ -185,8 +199,8 @@ impl Registration {
                 *state = State::Idle;
             }
         }
-        if matches!(self.link, State::Resting { .. }) {
-            self.link = State::Idle;
+        if matches!(self.link, Link::Resting { .. }) {
+            self.link = Link::Down;
         }
         self.must_say_farewell = false;
     }
@@ -211,12 +225,11 @@ impl Registration {
     }
 
     /// There is a connection to the tracker.
-    pub fn handle_connected(&mut self, now: Instant) {
+    pub fn handle_connected(&mut self) {
         if self.is_connected() {
             return;
         }
-        let never = now + Duration::from_secs(u64::from(u32::MAX));
-        self.link = State::Held { renew_at: never, lapses_at: never };
+        self.link = Link::Up;
         self.failures.link = 0;
         self.tracker_revision = None;
         for state in [&mut self.index, &mut self.rendezvous] {
@@ -229,7 +242,7 @@ impl Registration {
     /// The connection is gone, or could not be made.
     pub fn handle_disconnected(&mut self, now: Instant) {
         self.failures.link = self.failures.link.saturating_add(1);
-        self.link = self.resting(self.failures.link, FIRST_RETRY, now);
+        self.link = Link::Resting { until: now + self.wait(self.failures.link, FIRST_RETRY, now) };
         self.tracker_revision = None;
         for state in [&mut self.index, &mut self.rendezvous] {
             if *state != State::Left {
@@ -244,7 +257,6 @@ impl Registration {
         if !matches!(self.index, State::Asked { .. }) {
             return;
         }
-        self.gone_since = None;
         let is_further = self.tracker_revision != Some(revision);
         self.rounds_without_progress = if is_further { 0 } else { self.rounds_without_progress + 1 };
         self.tracker_revision = Some(revision);
@@ -253,6 +265,7 @@ impl Registration {
         }
         if revision == self.our_revision {
             self.failures.index = 0;
+            self.gone_since = None;
             self.rounds_without_progress = 0;
             if !std::mem::replace(&mut self.is_in_step, true) {
                 self.events.push_back(Event::InStep);
@@ -303,8 +316,8 @@ impl Registration {
         if std::mem::take(&mut self.must_say_farewell) {
             return Some(Action::Leave);
         }
-        if self.link == State::Idle {
-            self.link = State::Asked { since: now };
+        if self.link == Link::Down {
+            self.link = Link::Dialling { since: now };
             return Some(Action::Connect);
         }
         if !self.is_connected() {
@@ -330,14 +343,14 @@ impl Registration {
     /// When [`poll_action`](Self::poll_action) may have something to do though nothing happened.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.link, self.index, self.rendezvous].into_iter().filter_map(due).min()
+        [self.link_due(), due(self.index), due(self.rendezvous)].into_iter().flatten().min()
     }
 
     fn handle_time(&mut self, now: Instant) {
-        if due(self.link).is_some_and(|at| at <= now) {
+        if self.link_due().is_some_and(|at| at <= now) {
             match self.link {
-                State::Asked { .. } => self.handle_disconnected(now),
-                State::Idle | State::Held { .. } | State::Resting { .. } | State::Left => self.link = State::Idle,
+                Link::Dialling { .. } => self.handle_disconnected(now),
+                Link::Down | Link::Up | Link::Resting { .. } => self.link = Link::Down,
             }
         }
         for part in [Part::Index, Part::Rendezvous] {
@@ -374,17 +387,24 @@ impl Registration {
         if part == Part::Index {
             self.tracker_revision = None; // it may have taken what it did not answer
         }
-        *self.state_mut(part) = self.resting(failures, first, now);
+        *self.state_mut(part) = State::Resting { until: now + self.wait(failures, first, now), failures };
     }
 
-    /// Doubles the wait with each failure. Each wait is drawn from its second half, the first from its whole, so that the
-    /// nodes of a tracker that restarts come back spread out.
-    fn resting(&mut self, failures: u32, first: Duration, now: Instant) -> State {
+    /// How long to wait: twice as long after each failure. It is drawn from the second half of that, the first from the
+    /// whole, so that the nodes of a tracker that restarts come back spread out.
+    fn wait(&mut self, failures: u32, first: Duration, now: Instant) -> Duration {
         let outage = now.saturating_duration_since(*self.gone_since.get_or_insert(now));
         let most = (outage / PART_OF_OUTAGE).clamp(LONGEST_RETRY_AT_FIRST.max(first), LONGEST_RETRY);
-        let wait = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most);
         let least = if failures <= 1 { 0.05 } else { 0.5 };
-        State::Resting { until: now + wait.mul_f64(self.random.random_range(least..1.0)), failures }
+        first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most).mul_f64(self.random.random_range(least..1.0))
+    }
+
+    fn link_due(&self) -> Option<Instant> {
+        match self.link {
+            Link::Down | Link::Up => None,
+            Link::Dialling { since } => Some(since + PATIENCE),
+            Link::Resting { until } => Some(until),
+        }
     }
 
     fn lose(&mut self) {
@@ -422,7 +442,7 @@ mod tests {
         let mut registration = Registration::new(seed);
         registration.handle_changed(7, now);
         assert_eq!(all(&mut registration, now), [Action::Connect]);
-        registration.handle_connected(now);
+        registration.handle_connected();
         assert_eq!(all(&mut registration, now), [Action::Publish, Action::Register]);
         registration.handle_published(7, LEASE, now);
         registration.handle_registered(LEASE, now);
@@ -449,7 +469,7 @@ mod tests {
         let mut registration = Registration::new(1);
         registration.handle_changed(30, now);
         all(&mut registration, now);
-        registration.handle_connected(now);
+        registration.handle_connected();
         assert_eq!((registration.poll_action(now), registration.tracker_revision()), (Some(Action::Publish), None));
         for revision in [0, 10, 20] {
             registration.handle_published(revision, LEASE, now);
@@ -466,7 +486,7 @@ mod tests {
         let mut registration = Registration::new(1);
         registration.handle_changed(30, now);
         all(&mut registration, now);
-        registration.handle_connected(now);
+        registration.handle_connected();
         let (start, mut asked) = (now, 0);
         while now < start + Duration::from_secs(600) {
             if all(&mut registration, now).contains(&Action::Publish) {
@@ -542,7 +562,7 @@ mod tests {
         assert_eq!(registration.poll_event(), Some(Event::Lost));
         assert_eq!(all(&mut registration, start + LEASE), []);
         registration.handle_disconnected(start);
-        registration.handle_connected(start);
+        registration.handle_connected();
         assert_eq!(all(&mut registration, start), []);
         registration.register();
         assert_eq!(all(&mut registration, start), [Action::Publish, Action::Register]);
@@ -571,7 +591,7 @@ mod tests {
                 now += Duration::from_secs(wait);
                 all(&mut registration, now);
                 match step {
-                    0 => registration.handle_connected(now),
+                    0 => registration.handle_connected(),
                     1 => registration.handle_disconnected(now),
                     2 => registration.handle_published(wait, LEASE, now),
                     3 => registration.handle_registered(LEASE, now),
@@ -585,9 +605,9 @@ mod tests {
             registration.register();
             registration.handle_changed(5, now);
             for _ in 0..50 {
-                for action in all(&mut registration, now) {
+                while let Some(action) = registration.poll_action(now) {
                     match action {
-                        Action::Connect => registration.handle_connected(now),
+                        Action::Connect => registration.handle_connected(),
                         Action::Publish => registration.handle_published(5, LEASE, now),
                         Action::Register => registration.handle_registered(LEASE, now),
                         Action::Leave => prop_assert!(false, "it wants to be registered"),

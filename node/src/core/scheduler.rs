@@ -369,7 +369,8 @@ impl Scheduler {
         let is_slow = self.is_slow(peer_no);
         let peer = self.peers.get_mut(peer_no)?;
         peer.asks.insert(id);
-        peer.window.handle_asked(peer.asks.len(), now);
+        peer.bytes += expected;
+        peer.window.handle_asked(peer.asks.len(), peer.bytes, now);
         let is_dial = !peer.is_connected;
         self.next_ask += 1;
         self.in_flight_bytes += expected;
@@ -391,6 +392,7 @@ impl Scheduler {
                 ticks: 0,
             }, //
         );
+        self.settle(peer_no);
         self.tick_at.get_or_insert(now + watch::TICK);
         self.endgame_at.get_or_insert(now + watch::ENDGAME_EVERY);
         Some(ask)

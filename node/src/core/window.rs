@@ -4,12 +4,14 @@
 //! and two pieces more so that a fast peer with next to no delay never waits for us. The delay is the shortest that was
 //! seen between an ask and its first bytes, which is the path without our own queue in it. As a full window shows a
 //! higher rate, the window follows, doubling at most once an interval: a slow start that ends where the rate ends.
+//!
+//! The window is counted in pieces; smaller answers count by their bytes, so that there can be more of them.
 
 use std::time::{Duration, Instant};
 
 use potluck_common::geometry::PIECE_BYTES;
 
-/// Asks in flight at a peer of which nothing is known yet: fills 60 MB/s at a delay of 60 ms from the first moment.
+/// Pieces in flight at a peer of which nothing is known yet: fills 60 MB/s at a delay of 60 ms from the first moment.
 const FIRST_LIMIT: u32 = 4;
 /// The shortest interval over which a rate is measured: shorter ones see single pieces instead of a rate.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -18,10 +20,18 @@ const ONE_AT_A_TIME_RATE: f64 = 131_072.0;
 /// What a peer is asked for at most, in seconds of its own rate: what is in flight there is lost to other sources.
 const MOST_SECONDS_IN_FLIGHT: f64 = 2.0;
 
+/// After so many answers, a peer that would not take more asks at once is tried with one more.
+const ANSWERS_BEFORE_ONE_MORE: u32 = 32;
+
 /// How many asks a peer may have in flight.
 #[derive(Debug)]
 pub(super) struct Window {
+    /// Pieces, each of [`PIECE_BYTES`].
     limit: u32,
+    /// Asks, whatever they are for: what the peer was seen to take.
+    asks: u32,
+    answers: u32,
+    /// Most that either of them may be.
     most: u32,
     rate: Option<f64>,
     delay: Option<Duration>,
@@ -40,12 +50,18 @@ struct Interval {
 impl Window {
     /// A window for a peer of which nothing is known, which will never grow over `most`.
     pub(super) fn new(most: u32) -> Self {
-        Self { limit: FIRST_LIMIT.min(most), most, rate: None, delay: None, interval: None }
+        Self { limit: FIRST_LIMIT.min(most), asks: most, answers: 0, most, rate: None, delay: None, interval: None }
     }
 
-    /// Most asks in flight now.
+    /// Most pieces in flight now.
+    #[cfg(test)]
     pub(super) fn limit(&self) -> u32 {
         self.limit
+    }
+
+    /// Whether one more ask fits beside `asks` of `bytes` in all.
+    pub(super) fn has_room(&self, asks: usize, bytes: u64) -> bool {
+        asks < self.asks as usize && bytes < u64::from(self.limit) * u64::from(PIECE_BYTES)
     }
 
     /// Bytes per second when the peer was last kept busy; `None` before the first measurement.
@@ -59,13 +75,13 @@ impl Window {
         Some(self.delay.unwrap_or_default().as_secs_f64() + bytes as f64 * (in_flight as f64 + 1.0) / rate)
     }
 
-    /// An ask went out, and `in_flight` are out with it.
-    pub(super) fn handle_asked(&mut self, in_flight: usize, now: Instant) {
+    /// An ask went out; with it, `asks` of `bytes` in all are out.
+    pub(super) fn handle_asked(&mut self, asks: usize, bytes: u64, now: Instant) {
         let interval = self.interval.get_or_insert(Interval { began: now, bytes: 0, was_full: false });
-        if in_flight <= 1 {
+        if asks <= 1 {
             *interval = Interval { began: now, bytes: 0, was_full: false }; // the time before was idle
         }
-        interval.was_full |= in_flight >= self.limit as usize;
+        interval.was_full |= bytes >= u64::from(self.limit) * u64::from(PIECE_BYTES) * 3 / 4;
     }
 
     /// The first bytes of an answer came `after` it was asked for.
@@ -92,9 +108,19 @@ impl Window {
         self.limit = (self.limit / 2).max(1);
     }
 
-    /// The peer would not take more than `in_flight` asks.
-    pub(super) fn handle_refused(&mut self, in_flight: usize) {
-        self.limit = self.limit.min(u32::try_from(in_flight).unwrap_or(u32::MAX)).max(1);
+    /// The peer answered an ask in full.
+    pub(super) fn handle_answered(&mut self) {
+        self.answers += 1;
+        if self.answers >= ANSWERS_BEFORE_ONE_MORE {
+            self.answers = 0;
+            self.asks = (self.asks + 1).min(self.most);
+        }
+    }
+
+    /// The peer would not take more than `asks` at once.
+    pub(super) fn handle_refused(&mut self, asks: usize) {
+        self.asks = self.asks.min(u32::try_from(asks).unwrap_or(u32::MAX)).max(1);
+        self.answers = 0;
     }
 
     /// Nothing that was learnt holds on a new connection.
@@ -104,12 +130,13 @@ impl Window {
 
     fn learn(&mut self, sample: f64, was_full: bool) {
         let rate = match self.rate {
-            None => sample,
             Some(rate) if was_full => (rate + sample) / 2.0,
             Some(rate) => rate.max(sample),
+            None if was_full || sample >= ONE_AT_A_TIME_RATE => sample,
+            None => return, // it was asked for little
         };
         self.rate = Some(rate);
-        if was_full || rate < ONE_AT_A_TIME_RATE {
+        if was_full {
             self.limit = self.limit_at(rate).min(self.limit.saturating_mul(2)).clamp(1, self.most);
         }
     }
@@ -137,7 +164,7 @@ mod tests {
     fn busy(window: &mut Window, rate: f64, delay: Duration, start: Instant) -> Instant {
         let mut now = start;
         for _ in 0..1_000 {
-            window.handle_asked(window.limit() as usize, now);
+            window.handle_asked(window.limit() as usize, u64::from(window.limit()) * MIB, now);
             window.handle_first_bytes(delay);
             let in_flight = f64::from(window.limit()) * MIB as f64;
             let reached = rate.min(in_flight / delay.as_secs_f64());
@@ -177,8 +204,30 @@ mod tests {
         let now = busy(&mut window, 50e6, Duration::from_millis(10), beginning());
         let before = window.rate().unwrap();
         let later = now + Duration::from_secs(60);
-        window.handle_asked(1, later);
+        window.handle_asked(1, MIB, later);
         window.handle_bytes(MIB, later + Duration::from_millis(150));
         assert!(window.rate().unwrap() >= before);
+    }
+
+    #[test]
+    fn small_asks_do_not_make_a_peer_look_slow() {
+        let mut window = Window::new(32);
+        let mut now = beginning();
+        for asks in (1..=32).cycle().take(1000) {
+            window.handle_asked(asks, asks as u64 * 3000, now);
+            now += Duration::from_millis(20);
+            window.handle_bytes(3000, now);
+        }
+        assert_eq!(window.limit(), FIRST_LIMIT);
+        assert!(window.has_room(31, 31 * 3000) && !window.has_room(32, 32 * 3000));
+    }
+
+    #[test]
+    fn a_peer_that_is_busy_is_tried_with_one_more_after_a_while() {
+        let mut window = Window::new(32);
+        window.handle_refused(2);
+        assert!(window.has_room(1, MIB) && !window.has_room(2, 0));
+        (0..ANSWERS_BEFORE_ONE_MORE).for_each(|_| window.handle_answered());
+        assert!(window.has_room(2, 0) && !window.has_room(3, 0));
     }
 }

@@ -125,6 +125,8 @@ impl Scheduler {
             peer.window.handle_first_bytes(now.saturating_duration_since(flight.asked));
         }
         peer.window.handle_bytes(new, now);
+        let number = flight.peer;
+        self.settle(number); // its window may have changed
     }
 
     /// A piece is verified and kept. Ends the ask when it was for nothing else.
@@ -252,6 +254,7 @@ impl Scheduler {
     }
 
     fn complete(&mut self, file: FileNo) {
+        self.cancel_all(file); // what partial sources have does not matter any more
         self.drop_sources(file);
         self.events.push_back(Event::FileComplete(file));
     }
@@ -264,11 +267,12 @@ impl Scheduler {
         let Some(peer) = self.peers.get_mut(peer_no) else { return };
         peer.queue = queue;
         peer.window.handle_refused(peer.asks.len());
-        peer.times_busy = peer.times_busy.saturating_add(1);
-        let until = now + backoff(peer.times_busy, FIRST_BUSY, LONGEST_BUSY, jitter);
         if peer.asks.is_empty() && peer.standing == Standing::Fine {
+            peer.times_busy = peer.times_busy.saturating_add(1);
+            let until = now + backoff(peer.times_busy, FIRST_BUSY, LONGEST_BUSY, jitter);
             self.set_standing(peer_no, Standing::Queued { until });
         }
+        self.settle(peer_no);
     }
 
     fn refuse_job(&mut self, flight: &Flight, why: Refusal) {
@@ -305,6 +309,7 @@ impl Scheduler {
         self.dials -= usize::from(flight.is_dial);
         if let Some(peer) = self.peers.get_mut(flight.peer) {
             peer.asks.remove(&ask);
+            peer.bytes -= flight.expected;
         }
         self.settle(flight.peer);
         Some(flight)
@@ -317,6 +322,7 @@ impl Scheduler {
             peer.window.handle_first_bytes(now.saturating_duration_since(flight.asked));
         }
         peer.window.handle_bytes(bytes.saturating_sub(flight.received), now);
+        peer.window.handle_answered();
         (peer.failures, peer.times_busy, peer.queue) = (0, 0, None);
         self.settle(flight.peer);
     }

@@ -89,6 +89,7 @@ impl Scheduler {
         if !gives_something {
             self.rest(peer_no, STALL_REST, now);
         }
+        self.settle(peer_no);
     }
 
     /// Whether somebody else could be asked for what an ask is for.

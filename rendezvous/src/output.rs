@@ -7,6 +7,7 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use potluck_common::transport::is_loopback;
 use potluck_rendezvous::Event;
+use serde::Serialize;
 
 use crate::Failure;
 
@@ -15,6 +16,13 @@ use crate::Failure;
 pub(crate) struct Output {
     json: bool,
     addresses: Vec<Multiaddr>,
+}
+
+/// A line for programs.
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'a str,
+    address: &'a str,
 }
 
 impl Output {
@@ -27,7 +35,7 @@ impl Output {
     pub(crate) fn tell(&mut self, event: &Event) {
         match event {
             Event::Listening(address) if self.json => {
-                let line = serde_json::json!({ "event": "listening", "address": address.to_string() });
+                let line = serde_json::to_string(&Line { event: "listening", address: &address.to_string() }).unwrap_or_default();
                 let mut out = stdout().lock();
                 let _nobody_reads = writeln!(out, "{line}").and_then(|()| out.flush());
             }

@@ -414,7 +414,7 @@ mod tests {
         let tree = TestTree::new();
         tree.write("shut/file", b"x");
         tree.write("open/file", b"x");
-        std::fs::set_permissions(tree.path("shut"), std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(tree.path("shut"), std::fs::Permissions::from_mode(0o000)).unwrap();
         if std::fs::read_dir(tree.path("shut")).is_ok() {
             println!("skipped: root reads everything");
             return;

@@ -600,9 +600,9 @@ mod tests {
             let mut bad = good.clone();
             let at = step * good.len() / 60 + step * 7;
             if step % 4 == 0 {
-                bad.truncate(at)
+                bad.truncate(at);
             } else {
-                bad[at] ^= 1 << (step % 8)
+                bad[at] ^= 1 << (step % 8);
             }
             let dir = tree.folder(&format!("bad-{step}"));
             std::fs::write(dir.join(DATABASE), bad).unwrap();

@@ -65,6 +65,7 @@ pub struct Cli {
 
 /// What holds for every verb; stands before or after it.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of all verbs")]
 pub struct GlobalArgs {
     /// Print one JSON object a line on stdout
     #[arg(long, global = true)]

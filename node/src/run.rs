@@ -140,7 +140,7 @@ impl Run {
                     Typed::Line(_) | Typed::End => return Ok(()),
                 },
             }
-            if let Some(prompt) = &prompt {
+            if let Some(prompt) = &mut prompt {
                 prompt.go_on();
             }
         }

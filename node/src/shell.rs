@@ -56,6 +56,8 @@ pub struct Prompt {
     next: SyncSender<()>,
     console: Console,
     before: Option<Termios>,
+    /// Whether a line is being typed.
+    shown: bool,
 }
 
 impl Prompt {
@@ -71,16 +73,19 @@ impl Prompt {
         let (next, go_on) = sync_channel(1);
         std::thread::Builder::new().name("prompt".into()).spawn(move || read_lines(editor, &history, &lines, &go_on))?;
         console.set_prompt(Some(Box::new(printer)));
-        Ok(Self { typed, next, console: console.clone(), before })
+        Ok(Self { typed, next, console: console.clone(), before, shown: true })
     }
 
     /// What is typed next. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Typed {
-        self.typed.recv().await.unwrap_or(Typed::End)
+        let typed = self.typed.recv().await.unwrap_or(Typed::End);
+        self.shown = false;
+        typed
     }
 
     /// Shows the prompt again, after a line was dealt with.
-    pub fn go_on(&self) {
+    pub fn go_on(&mut self) {
+        self.shown = true;
         let _ = self.next.try_send(()); // it is shown already
     }
 }
@@ -88,6 +93,9 @@ impl Prompt {
 impl Drop for Prompt {
     fn drop(&mut self) {
         self.console.set_prompt(None);
+        if self.shown {
+            self.console.note(""); // what is printed next begins on a line of its own
+        }
         if let Some(before) = &self.before {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, before); // the terminal may be gone
         }
@@ -144,7 +152,12 @@ pub fn read(line: &str) -> Result<Asked, CommandError> {
         }
         Ok(cli) => Ok(Asked::Verb(Box::new(cli))),
         Err(error) if !error.use_stderr() => Ok(Asked::Text(error.render().to_string())),
-        Err(error) => Err(usage(error.render().to_string().trim_start_matches("error: ").trim_end())),
+        Err(error) => {
+            // without the part that tells how to call the program from a shell
+            let text = error.render().to_string();
+            let text = text.trim_start_matches("error: ").split("\n\nUsage:").next().unwrap_or_default().trim_end();
+            Err(usage(&format!("{text}\n  `help` lists the verbs, `help VERB` shows what one takes")))
+        }
     }
 }
 

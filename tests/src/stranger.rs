@@ -52,12 +52,13 @@ impl Stranger {
         let (_, other) = split_peer(address.clone());
         let other = other.ok_or_else(|| Failure::new("the address names no peer"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut this = {
-            let _inside = runtime.enter();
-            let swarm = swarm()?;
-            Self { runtime, swarm, other }
+        let swarm = {
+            let _inside = runtime.enter(); // libp2p spawns the tasks of a connection where it is dialled
+            let mut swarm = swarm()?;
+            swarm.dial(address)?;
+            swarm
         };
-        this.swarm.dial(address)?;
+        let mut this = Self { runtime, swarm, other };
         this.until("a connection", |_, event| match event {
             SwarmEvent::ConnectionEstablished { .. } => Some(Ok(())),
             SwarmEvent::OutgoingConnectionError { error, .. } => Some(Err(Failure::new(error.to_string()))),

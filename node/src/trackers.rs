@@ -330,7 +330,7 @@ impl Keeper {
     async fn on_net(&mut self, event: Option<NetEvent>) {
         match event {
             Some(NetEvent::Disconnected(peer)) if Some(peer) == self.peer => self.registration.handle_disconnected(now()),
-            Some(NetEvent::Connected(peer, _)) if Some(peer) == self.peer => self.registration.handle_connected(now()),
+            Some(NetEvent::Connected(peer, _)) if Some(peer) == self.peer => self.registration.handle_connected(),
             Some(NetEvent::Registered(peer)) if Some(peer) == self.peer => {
                 self.registration.handle_registered(Duration::from_secs(RECORD_TTL_SECONDS), now());
             }
@@ -374,7 +374,7 @@ impl Keeper {
                 inner.asking.contacts.meet(peer, &address);
                 inner.asking.contacts.expect_tracker(peer);
                 self.trackers.edit(self.number, |desk| (desk.peer, desk.error, desk.settled) = (Some(peer), None, true));
-                self.registration.handle_connected(now());
+                self.registration.handle_connected();
                 self.registration.handle_changed(inner.shares.lock().journal.revision(), now());
             }
             Err(error) => {

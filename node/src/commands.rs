@@ -199,7 +199,8 @@ impl Node {
     }
 
     async fn share_list(&self, out: &Lines) -> Result<(), CommandError> {
-        for line in self.shares().lines() {
+        let lines = if self.config().one_shot { self.remembered_shares()? } else { self.shares().lines() };
+        for line in lines {
             out.send(Item::Share(line)).await;
         }
         Ok(())

@@ -29,7 +29,7 @@ use crate::net::{self, Identity, Inbound, Net, NetError, NetEvent};
 use crate::shares::Shares;
 use crate::store::{ShareDir, ShareError, ShareRecord, State, StateError};
 use crate::trackers::{self, Trackers};
-use crate::types::{Event, Item};
+use crate::types::{Event, Item, ShareLine};
 use crate::uploads::{self, Larder, PieceRequest, Uploads};
 
 /// Events that a face may be behind before it misses some.
@@ -233,6 +233,21 @@ impl Node {
         Ok(())
     }
 
+    /// The shares as the database knows them: a short-lived node opens none, so it cannot tell what is in them.
+    pub(crate) fn remembered_shares(&self) -> Result<Vec<ShareLine>, CommandError> {
+        let line = |share: ShareRecord| ShareLine {
+            name: share.name,
+            dir: share.dir.display().to_string(),
+            state: "offline".to_owned(),
+            files: 0,
+            bytes: 0,
+            hashed_bytes: 0,
+            skipped: Vec::new(),
+            skipped_count: 0,
+        };
+        Ok(self.0.state.shares().map_err(|error| state_error(&error))?.into_iter().map(line).collect())
+    }
+
     /// Shares a folder no longer.
     pub(crate) async fn share_remove(&self, name: &str, out: &Lines) -> Result<(), CommandError> {
         let remembered = self.0.state.shares().map_err(|error| state_error(&error))?;
@@ -245,7 +260,7 @@ impl Node {
         self.0.state.remove_share(&known).map_err(|error| state_error(&error))?;
         self.0.shares.change(|table| table.close_share(&known));
         if let Some(line) = line {
-            out.send(Item::Share(crate::types::ShareLine { state: "removed".to_owned(), ..line })).await;
+            out.send(Item::Share(ShareLine { state: "removed".to_owned(), ..line })).await;
         }
         Ok(())
     }

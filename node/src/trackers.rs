@@ -386,7 +386,8 @@ impl Keeper {
                     }
                     other => other.to_string(),
                 };
-                let is_news = matches!(error, DialError::WrongPeer { .. }) && !std::mem::replace(&mut self.is_banned, true);
+                let is_wrong = matches!(error, DialError::WrongPeer { .. });
+                let is_news = if is_wrong { !std::mem::replace(&mut self.is_banned, true) } else { self.is_first_trouble() };
                 if is_news {
                     self.tell_lost(&sentence);
                 }
@@ -494,6 +495,11 @@ impl Keeper {
         if is_news {
             self.trackers.edit(self.number, |desk| desk.state = state);
         }
+    }
+
+    /// Whether all was well with the tracker so far: what goes on being wrong is told once.
+    fn is_first_trouble(&self) -> bool {
+        self.trackers.desks().get(self.number).is_some_and(|desk| desk.error.is_none())
     }
 
     fn tell_lost(&self, error: &str) {

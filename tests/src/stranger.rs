@@ -1,6 +1,8 @@
 //! [`Stranger`]: a libp2p program on libp2p's own transport that throws bytes at a tracker or a node, and that uses the
 //! rendezvous protocol as any other libp2p program would.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{Event, Message};
@@ -14,6 +16,10 @@ use tokio::runtime::Runtime;
 use crate::clock::PATIENCE;
 use crate::failure::{Failure, Result};
 use crate::raw::{Behaviour, BehaviourEvent, Said, swarm};
+
+/// How long an endless request goes on when the other side has stopped to read it.
+const STUCK: Duration = Duration::from_secs(5);
+const NOT_WITHIN: &str = "not within";
 
 /// A program that is connected to one other, and only runs while one of its methods does.
 pub struct Stranger {
@@ -52,13 +58,14 @@ impl Stranger {
         let (_, other) = split_peer(address.clone());
         let other = other.ok_or_else(|| Failure::new("the address names no peer"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut this = {
-            let _inside = runtime.enter();
-            let swarm = swarm()?;
-            Self { runtime, swarm, other }
+        let swarm = {
+            let _inside = runtime.enter(); // libp2p spawns the tasks of a connection where it is dialled
+            let mut swarm = swarm()?;
+            swarm.dial(address)?;
+            swarm
         };
-        this.swarm.dial(address)?;
-        this.until("a connection", |_, event| match event {
+        let mut this = Self { runtime, swarm, other };
+        this.until("a connection", PATIENCE, |event| match event {
             SwarmEvent::ConnectionEstablished { .. } => Some(Ok(())),
             SwarmEvent::OutgoingConnectionError { error, .. } => Some(Err(Failure::new(error.to_string()))),
             _ => None,
@@ -77,24 +84,28 @@ impl Stranger {
     /// # Errors
     /// When neither an answer nor an end comes.
     pub fn say(&mut self, door: Door, bytes: &[u8]) -> Result<Reply> {
-        self.send(door, &Said::Bytes(bytes.to_vec()))
+        self.send(door, &Said::Bytes(bytes.to_vec()), PATIENCE)
     }
 
-    /// Sends these bytes as the beginning of a request that never ends, and waits until the other side has enough.
+    /// Sends these bytes as the beginning of a request that never ends. The other side may close the stream, or answer and
+    /// no longer read: then we are stuck with a full window, which is told as [`Reply::Closed`] after some seconds.
     ///
     /// # Errors
-    /// When it never has.
+    /// When the bytes cannot be sent at all.
     pub fn say_without_end(&mut self, door: Door, bytes: &[u8]) -> Result<Reply> {
-        self.send(door, &Said::Endless(bytes.to_vec()))
+        match self.send(door, &Said::Endless(bytes.to_vec()), STUCK) {
+            Err(failure) if failure.message().starts_with(NOT_WITHIN) => Ok(Reply::Closed("it reads no more".to_owned())),
+            other => other,
+        }
     }
 
-    fn send(&mut self, door: Door, said: &Said<()>) -> Result<Reply> {
+    fn send(&mut self, door: Door, said: &Said<()>, limit: Duration) -> Result<Reply> {
         let (other, behaviour) = (self.other, self.swarm.behaviour_mut());
         match door {
             Door::Index => behaviour.index.send_request(&other, retype(said)),
             Door::Piece => behaviour.piece.send_request(&other, retype(said)),
         };
-        self.until("a reply", |_, event| match event {
+        self.until("a reply", limit, |event| match event {
             SwarmEvent::Behaviour(BehaviourEvent::Index(event)) => match event {
                 Event::Message { message: Message::Response { response: Said::Plain(answer), .. }, .. } => Some(Reply::Index(answer)),
                 Event::OutboundFailure { error, .. } => Some(Reply::Closed(error.to_string())),
@@ -119,7 +130,7 @@ impl Stranger {
         let namespace = rendezvous::Namespace::new(namespace.to_owned())?;
         let other = self.other;
         self.swarm.behaviour_mut().rendezvous.register(namespace, other, None)?;
-        self.until("a registration", |_, event| match event {
+        self.until("a registration", PATIENCE, |event| match event {
             SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::Registered { .. })) => Some(Ok(())),
             SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::RegisterFailed { error, .. })) => {
                 Some(Err(Failure::new(format!("the registration was refused: {error:?}"))))
@@ -147,7 +158,7 @@ impl Stranger {
         let namespace = rendezvous::Namespace::new(namespace.to_owned())?;
         let other = self.other;
         self.swarm.behaviour_mut().rendezvous.discover(Some(namespace), None, None, other);
-        self.until("a discovery", |_, event| match event {
+        self.until("a discovery", PATIENCE, |event| match event {
             SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::Discovered { registrations, .. })) => {
                 Some(Ok(registrations.iter().map(|found| found.record.peer_id().to_string()).collect()))
             }
@@ -159,19 +170,18 @@ impl Stranger {
     }
 
     /// Runs until an event is what was waited for.
-    fn until<T>(&mut self, what: &str, mut pick: impl FnMut(&mut Swarm<Behaviour>, SwarmEvent<BehaviourEvent>) -> Option<T>) -> Result<T> {
+    fn until<T>(&mut self, what: &str, limit: Duration, mut pick: impl FnMut(SwarmEvent<BehaviourEvent>) -> Option<T>) -> Result<T> {
         let Self { runtime, swarm, .. } = self;
         runtime.block_on(async {
             let picked = async {
                 loop {
-                    let event = swarm.select_next_some().await;
-                    if let Some(found) = pick(swarm, event) {
+                    if let Some(found) = pick(swarm.select_next_some().await) {
                         return found;
                     }
                 }
             };
-            let found = tokio::time::timeout(PATIENCE, picked).await;
-            found.map_err(|_| Failure::new(format!("not within {PATIENCE:?}: {what}")))
+            let found = tokio::time::timeout(limit, picked).await;
+            found.map_err(|_| Failure::new(format!("{NOT_WITHIN} {limit:?}: {what}")))
         })
     }
 }

@@ -228,12 +228,15 @@ impl NodePlan<'_> {
     /// When that does not come about.
     #[track_caller]
     pub fn start_ready(self) -> Result<Node> {
-        let has_tracker = self.args.iter().any(|arg| arg == "--tracker");
+        let given = |option| self.args.iter().any(|arg| arg == option);
+        let (has_tracker, has_shares) = (given("--tracker"), given("--share"));
         let node = self.start()?;
         if has_tracker {
             node.process().event("registered", PATIENCE)?;
         }
-        node.process().event("indexed", VERB_LIMIT)?;
+        if has_shares {
+            node.process().event("indexed", VERB_LIMIT)?;
+        }
         Ok(node)
     }
 

@@ -13,7 +13,7 @@ pub use handle::{AskError, DialError, Identity, Inbound, IndexReply, NetEvent, N
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, Swarm, multiaddr::Protocol};
 use potluck_common::buffer::BufferPool;
-use potluck_common::transport::build_swarm;
+use potluck_common::transport::{build_swarm, is_taken};
 use tokio::sync::mpsc;
 
 use crate::config::{Listen, NODE_PORT};
@@ -96,5 +96,8 @@ fn listen_everywhere(swarm: &mut Swarm<Behaviour>, port: u16) -> Result<(), NetE
 
 fn listen_on(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<(), NetError> {
     let failed = |error: &dyn std::fmt::Display| NetError::Listen { address: address.clone(), why: error.to_string() };
+    if is_taken(address) {
+        return Err(failed(&"another program listens there")); // libp2p would share the port, and each get half of the calls
+    }
     swarm.listen_on(address.clone()).map(drop).map_err(|error| failed(&error))
 }

@@ -79,8 +79,9 @@ fn main() -> ExitCode {
 /// Plays the demonstration in a thread, so that Ctrl-C can end it and still clean up.
 fn run(args: &[String]) -> Result {
     let tell = Teller { start: now() };
-    let plan = Plan::read(args)?;
     println!("A potluck swarm on this machine: one tracker and three nodes, each a program of its own.\n");
+    tell.step("looking for folders to share");
+    let plan = Plan::read(args)?;
     tell.step("building the programs where they are out of date");
     let town = Town::new()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

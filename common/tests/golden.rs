@@ -1,5 +1,6 @@
 //! The bytes of every message on the wire. A change here is a change of the protocol: other versions of this program,
 //! and other programs, rely on them. New optional keys may come; what is here stays.
+#![allow(clippy::unwrap_used)] // clippy knows `#[test]` functions, not their helpers
 
 use std::fmt::{Debug, Write};
 

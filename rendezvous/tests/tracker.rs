@@ -1,4 +1,5 @@
 //! A tracker in this process, in real time, on port 0, and clients that share no code with our node.
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy knows `#[test]` functions, not their helpers
 
 mod support;
 
@@ -195,9 +196,9 @@ async fn a_port_that_is_taken_is_an_error_that_names_it() {
         let mut config = potluck_rendezvous::Config::new(folder.path());
         config.mdns = false;
         if optional {
-            config.listen_if_possible.push(address.clone())
+            config.listen_if_possible.push(address.clone());
         } else {
-            config.listen.push(address.clone())
+            config.listen.push(address.clone());
         }
         let ended = run(config, std::future::pending(), |_| {}).await;
         assert!(matches!(&ended, Err(TrackerError::Taken { address: taken }) if *taken == address), "{ended:?}");

@@ -1,4 +1,5 @@
 //! A tracker in this process, and clients that are not our node.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // clippy knows `#[test]` functions, not their helpers
 
 use std::io;
 use std::time::Duration;

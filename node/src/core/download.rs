@@ -7,6 +7,7 @@ use potluck_common::content_id::{ContentId, PieceHash};
 use potluck_common::geometry::{Geometry, PIECE_BYTES, PieceIndex};
 use potluck_common::wire::piece::{MAX_HASHES, MAX_HAVE};
 
+use super::hash_list::{Listing, MAX_LISTS, Taken};
 use super::peer_book::{PeerNo, Rank};
 use super::piece_set::PieceSet;
 use super::pieces::{Has, Pieces};
@@ -14,8 +15,6 @@ use super::scheduler::{AskId, FileNo, Verdict, Want};
 
 /// Most sources of one file: more than an index tells of, and more than can be kept busy.
 const MAX_SOURCES: usize = 64;
-/// Most peers that are asked for the piece hashes of a file at a time: a second one when the first lets us wait.
-const MAX_LISTS: usize = 2;
 /// How soon a partial source is asked again what it has: a piece takes it a fraction of that.
 const HAVE_AGAIN: Duration = Duration::from_secs(1);
 /// How rarely, when it got nothing new for long.
@@ -49,26 +48,6 @@ pub(super) enum Stage {
     Many(Box<Pieces>),
     /// All are verified.
     Complete { size: u64 },
-}
-
-/// Fetching the piece hashes.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    /// Bytes, as somebody said.
-    size: Option<u64>,
-    /// Pieces that are on the disk already.
-    verified: Option<PieceSet>,
-    /// Each list comes from one peer, so that it is known who lied.
-    lists: Vec<List>,
-}
-
-/// A list of piece hashes as one peer tells it.
-#[derive(Debug)]
-struct List {
-    peer: PeerNo,
-    ask: Option<AskId>,
-    geometry: Option<Geometry>,
-    hashes: Vec<PieceHash>,
 }
 
 /// A file of one piece that is not verified.
@@ -156,7 +135,7 @@ impl Download {
                 Some(verified) if verified.is_full() && verified.geometry() == geometry => Stage::Complete { size: geometry.size() },
                 _ => Stage::Single(Single { size: geometry.size() as u32, size_is_proven: false, asks: Vec::new() }),
             },
-            _ => Stage::Listing(Listing { size, verified, lists: Vec::new() }),
+            _ => Stage::Listing(Listing::new(size, verified)),
         }
     }
 
@@ -281,20 +260,15 @@ impl Download {
     /// Takes a page of hashes. Says what came of it, and which other asks for the hashes are in vain now.
     pub(super) fn take_hashes(&mut self, ask: AskId, size: u64, page: &[PieceHash], now: Instant) -> (Verdict, Vec<AskId>) {
         let Stage::Listing(listing) = &mut self.stage else { return (Verdict::Late, Vec::new()) };
-        let Some(at) = listing.lists.iter().position(|list| list.ask == Some(ask)) else { return (Verdict::Late, Vec::new()) };
-        let mut list = listing.lists.swap_remove(at);
-        let Some(geometry) = list.take(size, page) else { return (Verdict::Lie, Vec::new()) };
-        if (list.hashes.len() as u64) < geometry.piece_count() {
-            listing.lists.push(list);
-            return (Verdict::More, Vec::new());
+        match listing.take(ask, self.content_id, size, page) {
+            Taken::Verdict(verdict) => (verdict, Vec::new()),
+            Taken::Proven { geometry, hashes } => {
+                let in_vain = listing.asks().collect();
+                self.stage = Self::stage_with(geometry, hashes, listing.verified.take());
+                self.forget_what_partial_sources_have(now);
+                (Verdict::Proven, in_vain)
+            }
         }
-        if ContentId::combine(geometry, &list.hashes) != Some(self.content_id) {
-            return (Verdict::Lie, Vec::new());
-        }
-        let in_vain = listing.lists.iter().filter_map(|list| list.ask).collect();
-        self.stage = Self::stage_with(geometry, list.hashes.into(), listing.verified.take());
-        self.forget_what_partial_sources_have(now);
-        (Verdict::Proven, in_vain)
     }
 
     /// The bits that partial sources told of belong to a geometry that is known only now: ask again.
@@ -340,7 +314,7 @@ impl Download {
     pub(super) fn give_back(&mut self, peer: PeerNo, ask: AskId, job: &Job, now: Instant) -> bool {
         match (&mut self.stage, job) {
             (Stage::Listing(listing), Job::Hashes { .. }) => {
-                listing.lists.retain(|list| list.ask != Some(ask));
+                listing.give_back(ask);
                 true
             }
             (Stage::Many(pieces), Job::Piece { piece, .. }) => pieces.give_back(*piece, ask),
@@ -375,14 +349,14 @@ impl Download {
         Some(asks)
     }
 
-    /// The file is not of one piece, as somebody had said: its hashes must be fetched. Returns false when its size is
-    /// proven.
-    pub(super) fn doubt_size(&mut self) -> bool {
-        let is_doubtful = matches!(&self.stage, Stage::Single(single) if !single.size_is_proven);
-        if is_doubtful {
-            self.stage = Stage::Listing(Listing::default());
-        }
-        is_doubtful
+    /// Whether the file is said to be of one piece, and only said to.
+    pub(super) fn is_of_doubtful_size(&self) -> bool {
+        matches!(&self.stage, Stage::Single(single) if !single.size_is_proven)
+    }
+
+    /// The file is not of one piece, as somebody had said: its hashes must be fetched. Nothing of it is in flight.
+    pub(super) fn doubt_size(&mut self) {
+        self.stage = Stage::Listing(Listing::default());
     }
 
     /// A partial source does not have a piece after all. Returns whether it is a partial source.
@@ -402,7 +376,7 @@ impl Download {
         let refreshes = self.sources.iter_mut().filter_map(|source| source.refresh.as_mut()?.ask.take());
         let mut asks: Vec<AskId> = refreshes.collect();
         match &mut self.stage {
-            Stage::Listing(listing) => asks.extend(listing.lists.drain(..).filter_map(|list| list.ask)),
+            Stage::Listing(listing) => asks.extend(listing.recall_all()),
             Stage::Single(single) => asks.append(&mut single.asks),
             Stage::Many(pieces) => asks.extend(pieces.recall_all()),
             Stage::Complete { .. } => {}
@@ -415,7 +389,7 @@ impl Download {
     pub(super) fn asks(&self) -> Vec<AskId> {
         let mut asks: Vec<AskId> = self.sources.iter().filter_map(|source| source.refresh?.ask).collect();
         match &self.stage {
-            Stage::Listing(listing) => asks.extend(listing.lists.iter().filter_map(|list| list.ask)),
+            Stage::Listing(listing) => asks.extend(listing.asks()),
             Stage::Single(single) => asks.extend(&single.asks),
             Stage::Many(pieces) => asks.extend(pieces.geometry().pieces().flat_map(|piece| pieces.asks(piece).to_vec())),
             Stage::Complete { .. } => {}
@@ -426,7 +400,7 @@ impl Download {
     /// Whether bytes of the file, or its hashes, are on their way.
     pub(super) fn any_in_flight(&self) -> bool {
         match &self.stage {
-            Stage::Listing(listing) => listing.lists.iter().any(|list| list.ask.is_some()),
+            Stage::Listing(listing) => listing.asks().next().is_some(),
             Stage::Single(single) => !single.asks.is_empty(),
             Stage::Many(pieces) => pieces.any_in_flight(),
             Stage::Complete { .. } => false,
@@ -439,40 +413,6 @@ impl Download {
             Stage::Listing(listing) => listing.size,
             _ => self.geometry().map(Geometry::size),
         }
-    }
-}
-
-impl Listing {
-    /// The first piece of the page that `peer` should be asked for, when not more than `most` peers are asked with it.
-    fn next_page(&mut self, peer: PeerNo, ask: AskId, most: usize) -> Option<u32> {
-        if let Some(list) = self.lists.iter_mut().find(|list| list.peer == peer) {
-            if list.ask.is_some() {
-                return None;
-            }
-            list.ask = Some(ask);
-            return u32::try_from(list.hashes.len()).ok();
-        }
-        if self.lists.len() >= most {
-            return None;
-        }
-        self.lists.push(List { peer, ask: Some(ask), geometry: None, hashes: Vec::new() });
-        Some(0)
-    }
-}
-
-impl List {
-    /// Takes a page; `None` when it makes no sense.
-    fn take(&mut self, size: u64, page: &[PieceHash]) -> Option<Geometry> {
-        self.ask = None;
-        let geometry = Geometry::new(size).ok()?;
-        let is_steady = self.geometry.is_none_or(|before| before == geometry);
-        let after = self.hashes.len() as u64 + page.len() as u64;
-        if !is_steady || page.is_empty() || page.len() > MAX_HASHES as usize || after > geometry.piece_count() {
-            return None;
-        }
-        self.geometry = Some(geometry);
-        self.hashes.extend_from_slice(page);
-        Some(geometry)
     }
 }
 

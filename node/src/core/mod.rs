@@ -20,6 +20,7 @@ pub mod scheduler;
 pub mod upload_slots;
 
 mod download;
+mod hash_list;
 mod peer_book;
 mod pieces;
 mod window;

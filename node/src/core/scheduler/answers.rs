@@ -9,7 +9,7 @@ use potluck_common::wire::Refusal;
 use rand::Rng;
 
 use super::{AskId, Event, FileNo, Flight, Misdeed, Scheduler, Verdict};
-use crate::core::download::{Class, Job, Stage};
+use crate::core::download::{Class, Download, Job, Stage};
 use crate::core::peer_book::{PeerNo, Standing, backoff};
 use crate::core::piece_set::PieceSet;
 use crate::core::pieces::Has;
@@ -177,16 +177,16 @@ impl Scheduler {
     /// One file of several was refused; the answer goes on.
     pub fn handle_file_refused(&mut self, ask: AskId, file: FileNo, why: Refusal, now: Instant) {
         let Some(flight) = self.flights.get_mut(&ask) else { return };
-        if !flight.job.files().contains(&file) {
+        if !matches!(&flight.job, Job::Files(files) if files.contains(&file)) {
             return;
         }
         let peer = flight.peer;
         let is_empty = flight.job.drop_file(file);
         flight.is_fruitful = true;
-        self.refuse_file(peer, file, why);
         if let Some(download) = self.downloads.get_mut(&file) {
             download.give_back(peer, ask, &Job::Files(vec![file]), now);
         }
+        self.refuse_file(peer, file, why);
         self.sort_in(file);
         if is_empty && let Some(flight) = self.end(ask) {
             self.succeed(&flight, flight.received, now);
@@ -291,9 +291,11 @@ impl Scheduler {
 
     fn refuse_file(&mut self, peer_no: PeerNo, file: FileNo, why: Refusal) {
         let Some(peer) = self.peers.get(peer_no).map(|peer| peer.key) else { return };
-        let is_larger = why == Refusal::Unsupported && self.downloads.get_mut(&file).is_some_and(|download| download.doubt_size());
-        if is_larger {
-            return self.sort_in(file); // it is not of one piece, as somebody had said: its hashes are asked for next
+        let is_doubtful = self.downloads.get(&file).is_some_and(Download::is_of_doubtful_size);
+        if why == Refusal::Unsupported && is_doubtful {
+            self.cancel_all(file); // it is not of one piece, as somebody had said: its hashes are asked for next
+            self.downloads.get_mut(&file).into_iter().for_each(Download::doubt_size);
+            return self.sort_in(file);
         }
         self.lose_source(file, peer_no);
         self.events.push_back(Event::SourceLost { file, peer, why });

@@ -295,7 +295,7 @@ impl Simulator {
             Kind::DiesAfter(answers, seconds) if sim.answers % (answers + 1) == answers => return self.die(number, seconds),
             Kind::Silent => return,
             Kind::SilentAfter(answers) if sim.answers > answers => return,
-            Kind::Busy(every) if sim.answers % (every + 1) > 0 => {
+            Kind::Busy(every) if !sim.answers.is_multiple_of(every + 1) => {
                 self.out.remove(&id);
                 return self.scheduler.handle_refused(id, Refusal::Busy, Some(3), self.now);
             }
@@ -471,7 +471,7 @@ pub(super) fn play_nonsense(seed: u64, steps: Vec<(u8, u32, u32, u64)>) {
             9 => scheduler.handle_progress(ask, amount * 1000, now),
             10 => {
                 if let Some(piece) = piece {
-                    scheduler.handle_verified(ask, file, piece, now)
+                    scheduler.handle_verified(ask, file, piece, now);
                 }
             }
             11 => scheduler.handle_finished(ask, now),

@@ -19,10 +19,6 @@ const MAX_SOURCES: usize = 64;
 const HAVE_AGAIN: Duration = Duration::from_secs(1);
 /// How rarely, when it got nothing new for long.
 const HAVE_AGAIN_AT_LAST: Duration = Duration::from_secs(30);
-/// Without partial sources, each source begins up to so many pieces behind the first missing one, so that several
-/// sources read ahead at different places while the file still grows from its front.
-const SPREAD: u32 = 8;
-
 /// One file on its way.
 #[derive(Debug)]
 pub(super) struct Download {
@@ -65,8 +61,8 @@ pub(super) struct Single {
 pub(super) struct Source {
     pub(super) peer: PeerNo,
     pub(super) has: Has,
-    /// Where to look for its next piece: drawn at its first, so that sources, and nodes that began together, ask for
-    /// different pieces.
+    /// Where to look for its next piece once there are partial sources: drawn at random, so that nodes that began together
+    /// fetch different pieces and can give them to each other.
     cursor: Option<u32>,
     /// Of a partial source: when to ask again what it has.
     refresh: Option<Refresh>,
@@ -231,19 +227,15 @@ impl Download {
                 if let Some(from) = source.next_have(ask, now) {
                     return Some(Job::Have { file, from });
                 }
-                let range = if is_shared { pieces.geometry().piece_count() as u32 } else { SPREAD };
-                let cursor = *source.cursor.get_or_insert_with(|| random(range));
-                let piece = if self.in_order {
-                    pieces.pick_in_order(&source.has, 0)
-                } else if is_shared {
-                    pieces.pick_rarest(&source.has, cursor, random)
-                } else {
-                    let ahead = pieces.first_missing()?.saturating_add(cursor);
-                    pieces.pick_in_order(&source.has, ahead)
-                }?;
-                if is_shared {
+                let piece = if is_shared && !self.in_order {
+                    let pieces_in_all = pieces.geometry().piece_count() as u32;
+                    let cursor = *source.cursor.get_or_insert_with(|| random(pieces_in_all));
+                    let piece = pieces.pick_rarest(&source.has, cursor, random)?;
                     source.cursor = Some(piece.number() + 1);
-                }
+                    piece
+                } else {
+                    pieces.pick_in_order(&source.has, 0)? // the front grows, and disks on both sides read and write in order
+                };
                 pieces.start(piece, ask);
                 Some(Job::Piece { file, piece })
             }

@@ -151,11 +151,14 @@ impl PieceSet {
 
     fn scan(&self, start: u32, mask: impl Fn(usize) -> u64) -> Option<PieceIndex> {
         let (first, bit) = place(start);
-        let found = self.words.iter().enumerate().skip(first).find_map(|(at, word)| {
-            let from_start = if at == first { !(bit - 1) } else { u64::MAX };
-            let bits = word & mask(at) & from_start;
-            (bits != 0).then(|| at as u64 * 64 + u64::from(bits.trailing_zeros()))
-        })?;
+        let begun = self.words.get(first)? & mask(first) & !(bit - 1);
+        let (at, bits) = if begun != 0 {
+            (first, begun)
+        } else {
+            let rest = self.words.get(first + 1..)?.iter().zip(first + 1..);
+            rest.map(|(word, at)| (at, word & mask(at))).find(|(_, bits)| *bits != 0)?
+        };
+        let found = at as u64 * 64 + u64::from(bits.trailing_zeros());
         self.geometry.piece(found)
     }
 }

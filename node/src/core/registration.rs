@@ -230,7 +230,9 @@ impl Registration {
             return;
         }
         self.link = Link::Up;
-        self.failures.link = 0;
+        if self.index == State::Left {
+            self.handle_useful();
+        }
         self.tracker_revision = None;
         for state in [&mut self.index, &mut self.rendezvous] {
             if *state != State::Left {
@@ -265,7 +267,7 @@ impl Registration {
         }
         if revision == self.our_revision {
             self.failures.index = 0;
-            self.gone_since = None;
+            self.handle_useful();
             self.rounds_without_progress = 0;
             if !std::mem::replace(&mut self.is_in_step, true) {
                 self.events.push_back(Event::InStep);
@@ -397,6 +399,13 @@ impl Registration {
         let most = (outage / PART_OF_OUTAGE).clamp(LONGEST_RETRY_AT_FIRST.max(first), LONGEST_RETRY);
         let least = if failures <= 1 { 0.05 } else { 0.5 };
         first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most).mul_f64(self.random.random_range(least..1.0))
+    }
+
+    /// The connection served its purpose: only now is an outage over, so that a tracker that takes connections and drops
+    /// them is left alone for longer and longer as well.
+    fn handle_useful(&mut self) {
+        self.failures.link = 0;
+        self.gone_since = None;
     }
 
     fn link_due(&self) -> Option<Instant> {
@@ -546,6 +555,23 @@ mod tests {
         while let Some(now) = registration.poll_timeout().filter(|now| *now < start + Duration::from_secs(86_400)) {
             if all(&mut registration, now) == [Action::Connect] {
                 dials += 1;
+                registration.handle_disconnected(now);
+            }
+        }
+        assert!((288..800).contains(&dials), "{dials}");
+    }
+
+    #[test]
+    fn a_tracker_that_drops_every_connection_is_left_alone_for_longer_and_longer() {
+        let start = beginning();
+        let mut registration = held(1, start);
+        registration.handle_disconnected(start);
+        let mut dials = 0;
+        while let Some(now) = registration.poll_timeout().filter(|now| *now < start + Duration::from_secs(86_400)) {
+            if all(&mut registration, now) == [Action::Connect] {
+                dials += 1;
+                registration.handle_connected();
+                all(&mut registration, now);
                 registration.handle_disconnected(now);
             }
         }

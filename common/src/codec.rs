@@ -4,7 +4,8 @@
 //! raw bytes read into a reused buffer. Both run inside a connection's one task: neither touches a disk nor hashes.
 //!
 //! A request that cannot be decoded becomes `Err(Malformed)` instead of a broken stream, so that the other side is told
-//! [`Refusal::Unsupported`](crate::wire::Refusal::Unsupported) and the peer can be counted.
+//! [`Refusal::Unsupported`](crate::wire::Refusal::Unsupported) and the peer can be counted. One that is too long resets the
+//! stream: its sender would wait for ever to get rid of the rest.
 
 use std::io;
 use std::marker::PhantomData;
@@ -26,7 +27,7 @@ const READ_BYTES: usize = 256 << 10;
 /// Bytes of the first write of an answer: header and the start of the body in one frame.
 const FIRST_WRITE_BYTES: usize = 60 << 10;
 
-/// A message that was too long, no CBOR, or of an unknown variant.
+/// A message that was no CBOR, or of an unknown variant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message: {0}")]
 pub struct Malformed(String);
@@ -61,7 +62,7 @@ where
     }
 
     async fn read_response<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<A> {
-        let bytes = read_message(io, MAX_INDEX_MESSAGE_BYTES).await?.map_err(invalid)?;
+        let bytes = read_message(io, MAX_INDEX_MESSAGE_BYTES).await?;
         decode(&bytes).map_err(invalid)
     }
 
@@ -213,15 +214,15 @@ async fn read_part<T: AsyncRead + Unpin>(io: &mut T, mut part: &mut [u8], meter:
 }
 
 async fn read_request<T: AsyncRead + Unpin, Q: DeserializeOwned>(io: &mut T, most: usize) -> io::Result<Result<Q, Malformed>> {
-    Ok(read_message(io, most).await?.and_then(|bytes| decode(&bytes)))
+    Ok(decode(&read_message(io, most).await?))
 }
 
 /// Reads to the end of the stream, but no further than `most` bytes. Memory grows with what has come, never with a
 /// length that the sender names.
-async fn read_message<T: AsyncRead + Unpin>(io: &mut T, most: usize) -> io::Result<Result<Vec<u8>, Malformed>> {
+async fn read_message<T: AsyncRead + Unpin>(io: &mut T, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     io.take(most as u64 + 1).read_to_end(&mut bytes).await?;
-    Ok(if bytes.len() > most { Err(Malformed(format!("more than {most} bytes"))) } else { Ok(bytes) })
+    if bytes.len() > most { Err(invalid(Malformed(format!("more than {most} bytes")))) } else { Ok(bytes) }
 }
 
 fn encode_within<M: Serialize>(message: &M, most: usize) -> io::Result<Vec<u8>> {

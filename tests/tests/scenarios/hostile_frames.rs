@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use potluck_common::codec::encode;
 use potluck_common::content_id::ContentId;
-use potluck_common::wire::{Bounded, Refusal, index::Answer, piece::Header, piece::Request};
+use potluck_common::wire::{
+    Bounded, MAX_INDEX_MESSAGE_BYTES, MAX_PIECE_REQUEST_BYTES, Refusal, index::Answer, piece::Header, piece::Request,
+};
 use potluck_tests::process::Process;
 use potluck_tests::stranger::{Door, Reply, Stranger};
 use potluck_tests::town::{Town, split_address};
-use potluck_tests::{Result, tree};
+use potluck_tests::{Failure, Result, tree};
 
 /// What the memory of a program may grow by while it is thrown at.
 const GROWTH: u64 = 24 << 20;
 
-fn frames() -> Vec<(&'static str, Vec<u8>)> {
+fn frames(door: Door) -> Vec<(&'static str, Vec<u8>)> {
+    let most = if door == Door::Index { MAX_INDEX_MESSAGE_BYTES } else { MAX_PIECE_REQUEST_BYTES };
     let map = |key: &str, rest: &[u8]| [&[0xa1, 0x60 | key.len() as u8], key.as_bytes(), rest].concat();
     vec![
         ("nothing", Vec::new()),
@@ -31,7 +34,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ("a request without its keys", map("search", &[0xa0])),
         ("a request with NaN for a name", map("search", &[0xa1, 0x62, b'n', b's', 0xf9, 0x7e, 0x00])),
         ("a request with a tag", [&[0xc0][..], &map("peers", &[0xa0])].concat()),
-        ("one byte more than allowed", vec![0x60; (256 << 10) + 1]),
+        ("one byte more than allowed", vec![0x60; most + 1]),
     ]
 }
 
@@ -40,9 +43,10 @@ fn survives(program: &Process, address: &str) -> Result {
     let mut stranger = Stranger::connect(address)?;
     stranger.say(Door::Index, &[0xa0])?;
     let before = program.vitals()?;
-    for (what, bytes) in frames() {
-        for door in [Door::Index, Door::Piece] {
-            let refused = match stranger.say(door, &bytes)? {
+    for door in [Door::Index, Door::Piece] {
+        for (what, bytes) in frames(door) {
+            let reply = stranger.say(door, &bytes).map_err(|failure| Failure::new(format!("{what} at {door:?}: {failure}")))?;
+            let refused = match reply {
                 Reply::Index(Answer::Refused { why }) => why == Refusal::Unsupported,
                 Reply::Piece(answer) => matches!(answer.header, Header::Refused { why: Refusal::Unsupported, .. }),
                 Reply::Closed(_) => true,

@@ -147,22 +147,32 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Takes a folder on the path of a document that some peers hold, with its score.
+    /// Takes a folder on the path of a document that some peers hold, with the score of the document but for sources: a folder is
+    /// worth a little more than the best of what it holds.
     pub(super) fn folder(&mut self, doc: DocNo, path: &[u8], score: u32, holders: impl Iterator<Item = Holder>) {
-        let peers = match &self.last_folder {
-            Some((last, peers)) if last == path => *peers,
+        let score = score + FOLDER;
+        let at = match &self.last_folder {
+            Some((last, at)) if last == path => *at,
             _ => {
-                let fresh = self.folder_peers.len() as u32;
-                let peers = *self.folders.entry(self.hasher.hash_one(path)).or_insert(fresh);
-                if peers == fresh {
+                let fresh = self.found.len() as u32;
+                let at = *self.folders.entry(self.hasher.hash_one(path)).or_insert(fresh);
+                if at == fresh {
+                    let kind = CandidateKind::Folder { len: path.len() as u16, peers: self.folder_peers.len() as u32 };
                     self.folder_peers.push(Vec::new());
-                    let kind = CandidateKind::Folder { len: path.len() as u16, peers };
-                    self.push(Candidate { score: score + FOLDER, doc, kind });
+                    self.push(Candidate { score, doc, kind });
                 }
-                self.last_folder = Some((path.to_vec(), peers));
-                peers
+                self.last_folder = Some((path.to_vec(), at));
+                at
             }
         };
+        let Some(candidate) = self.found.get_mut(at as usize) else { return };
+        let before = candidate.score;
+        candidate.score = before.max(score);
+        let CandidateKind::Folder { peers, .. } = candidate.kind else { return };
+        if score > before {
+            self.count(before, -1);
+            self.count(score, 1);
+        }
         let Some(known) = self.folder_peers.get_mut(peers as usize) else { return };
         for holder in holders {
             if known.last() != Some(&holder.slot) && known.len() < MAX_FOLDER_PEERS && !known.contains(&holder.slot) {

@@ -117,12 +117,12 @@ fn tree_entry(seed: u32, file: u16) -> Entry {
     let word = ["night", "Summer", "love-river", "日本語", "Été", "lib"][mixed as usize % 6];
     let folder = ["music", "music/live", "docs", "e\u{301}t\u{e9}"][mixed as usize / 6 % 4];
     let extension = ["mp3", "txt", "PNG"][mixed as usize / 24 % 3];
-    let content = if mixed.is_multiple_of(3) { mixed % 12 } else { mixed };
+    let content = if mixed.is_multiple_of(3) { mixed % 997 } else { mixed };
     Entry {
         path: SharePath::parse(&format!("{folder}/{word} {}.{extension}", u32::from(file % 97) * (1 + seed % 3))).unwrap(),
         size: u64::from(mixed % 50),
         mtime: i64::from(mixed % 2000) + NOW - 1000,
-        content_id: (!mixed.is_multiple_of(7)).then(|| ContentId::of(&content.to_le_bytes()[..1 + usize::from(content >= 12)])),
+        content_id: (!mixed.is_multiple_of(7)).then(|| ContentId::of(&content.to_le_bytes())),
     }
 }
 
@@ -176,10 +176,10 @@ const QUERIES: [&str; 22] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 48 } else { 512 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 24 } else { 512 }))]
 
     #[test]
-    fn engine_and_scan_tell_the_same(steps in prop::collection::vec(step(), 1..60), text in "[a-cé日 \"-]{1,6}", page in 1usize..40) {
+    fn engine_and_scan_tell_the_same(steps in prop::collection::vec(step(), 1..40), text in "[a-cé日 \"-]{1,6}", page in 3usize..60) {
         let mut both = Both::default();
         (0..4).for_each(|peer| both.take(&Step::Online(peer, true)));
         steps.iter().for_each(|step| both.take(step));

@@ -27,7 +27,8 @@ pub(super) struct Place {
 }
 
 impl Files {
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.len
     }
 
@@ -60,6 +61,8 @@ impl Files {
     pub(super) fn insert(&mut self, place: Place, doc: DocNo) {
         self.len += 1;
         let Some(run) = self.runs.get_mut(place.run) else {
+            // Most peers have one run.
+            self.runs.reserve_exact(1);
             self.runs.push(vec![doc]);
             return;
         };

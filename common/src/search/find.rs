@@ -18,7 +18,7 @@ use super::filter::Filter;
 use super::names::{Name, Reader};
 use super::postings::{Bits, List, ones};
 use super::query::Query;
-use super::rank::{MOST_EXTRA, PLACE_BASE, PLACE_STEP, Word, folder_end, score};
+use super::rank::{self, MOST_EXTRA, PLACE_BASE, PLACE_STEP, Word};
 use super::relation::DocNo;
 use super::segment::{LEAF_BLOCKS, Place, Segment, key};
 use super::texts::{LEVELS, Leaf, Promise};
@@ -26,7 +26,7 @@ use super::{Found, PeerNo};
 
 /// Work that one search may do, in steps of some 40 ns: reading a block is [`BLOCK_COST`], a document that fits is
 /// [`HIT_COST`].
-const BUDGET: usize = 100_000;
+const BUDGET: usize = 80_000;
 /// Reading and comparing 16 names.
 const BLOCK_COST: usize = 16;
 /// Ranking and collecting one document.
@@ -51,8 +51,7 @@ pub(super) struct Plan {
 /// A segment's part in a search.
 struct Part<'a> {
     segment: &'a Segment,
-    /// The candidates, by the number of steps (see [`PLACE_STEP`]) that their words may make.
-    by_steps: Vec<Bits>,
+    candidates: Bits,
 }
 
 /// A search under way.
@@ -143,11 +142,11 @@ impl Search<'_> {
             self.scan(leaf);
         }
         let parts: Vec<Part<'_>> = self.engine.texts.segments().filter_map(|(_, segment)| Part::new(segment, self.plan)).collect();
-        let blocks: usize = parts.iter().flat_map(|part| &part.by_steps).map(Bits::count).sum();
+        let blocks: usize = parts.iter().map(|part| part.candidates.count()).sum();
         if blocks * (BLOCK_COST + HIT_COST * super::names::BLOCK) <= self.plan.budget {
             let mut reader = Reader::default();
             for part in &parts {
-                part.by_steps.iter().flat_map(Bits::iter).for_each(|block| self.read_block(part.segment, block, &mut reader));
+                part.candidates.iter().for_each(|block| self.read_block(part.segment, block, &mut reader));
             }
             return false;
         }
@@ -157,6 +156,7 @@ impl Search<'_> {
     /// Reads blocks in the order of what they are worth at most.
     fn read_best(&mut self, parts: &[Part<'_>], limit: usize) -> bool {
         let mut reader = Reader::default();
+        let parts: Vec<(&Segment, Vec<Bits>)> = parts.iter().map(|part| (part.segment, part.by_steps(&self.plan.words))).collect();
         let steps = 2 * self.plan.words.len();
         let mut classes: Vec<(u32, usize, usize)> = (0..=steps)
             .flat_map(|steps| (0..LEVELS).map(move |level| (PLACE_STEP * steps as u32 + Promise::most(level), steps, level)))
@@ -167,15 +167,15 @@ impl Search<'_> {
             if self.hits.total() >= MIN_COUNTED && self.hits.score_at(limit) >= most {
                 return true;
             }
-            for part in parts {
-                let Some(bits) = part.by_steps.get(steps) else { continue };
-                for (at, promised) in self.engine.texts.promised(part.segment, level).enumerate() {
+            for (segment, by_steps) in &parts {
+                let Some(bits) = by_steps.get(steps) else { continue };
+                for (at, promised) in self.engine.texts.promised(segment, level).enumerate() {
                     let word = bits.0.get(at).copied().unwrap_or(0) & promised;
                     for bit in ones(word) {
                         if self.work >= self.plan.budget {
                             return true;
                         }
-                        self.read_block(part.segment, at * 64 + bit, &mut reader);
+                        self.read_block(segment, at * 64 + bit, &mut reader);
                     }
                 }
             }
@@ -209,7 +209,7 @@ impl Search<'_> {
 
     /// Takes a document if it fits.
     fn look_at(&mut self, doc: DocNo, name: Name<'_>) {
-        let Some(points) = score(&self.plan.words, name.folded) else { return };
+        let Some(found) = rank::find(&self.plan.words, name.folded) else { return };
         self.work += HIT_COST;
         let filter = &self.plan.filter;
         let engine = self.engine;
@@ -220,24 +220,24 @@ impl Search<'_> {
             && holders.iter().any(|holder| filter.fits_holder(engine, *holder))
             && filter.fits_size(engine, doc)
         {
-            self.hits.file(doc, points);
+            self.hits.file(doc, found.points);
         }
-        if filter.folders {
-            self.look_at_folder(doc, name);
+        if let Some(end) = found.folder_end.filter(|_| filter.folders) {
+            self.look_at_folder(doc, name, end, found.points);
         }
     }
 
     /// Takes the first folder on a document's path that holds all words itself.
-    fn look_at_folder(&mut self, doc: DocNo, name: Name<'_>) {
-        let Some(end) = folder_end(&self.plan.words, name.folded) else { return };
+    fn look_at_folder(&mut self, doc: DocNo, name: Name<'_>, end: usize, points: u32) {
         let Some(folder) = name.folded.get(..end) else { return };
         let filter = &self.plan.filter;
-        let Some(points) = score(&self.plan.words, folder).filter(|_| !filter.excludes(folder)) else { return };
+        if filter.excludes(folder) {
+            return;
+        }
         let engine = self.engine;
         let mut holders = engine.relation.holders(doc).iter().filter(|holder| filter.allows(engine, holder.slot)).copied().peekable();
         if holders.peek().is_some() {
-            let path = path_of_folder(name, end);
-            self.hits.folder(doc, path, points, holders);
+            self.hits.folder(doc, path_of_folder(name, end), points, holders);
         }
     }
 }
@@ -264,12 +264,17 @@ impl<'a> Part<'a> {
         for word in words {
             all = candidates(segment, word, Some(all))?;
         }
-        let mut by_steps = vec![all];
-        for word in &plan.words {
-            let (folder, base) = starts(segment, word, by_steps.as_slice());
+        Some(Self { segment, candidates: all })
+    }
+
+    /// The candidates by the number of steps (see [`PLACE_STEP`]) that their words may make.
+    fn by_steps(&self, words: &[Word]) -> Vec<Bits> {
+        let mut by_steps = vec![self.candidates.clone()];
+        for word in words {
+            let (folder, base) = starts(self.segment, word);
             by_steps = split(&by_steps, &folder, &base);
         }
-        Some(Self { segment, by_steps })
+        by_steps
     }
 }
 
@@ -323,12 +328,8 @@ fn spelled(segment: &Segment, spelling: &[u8], within: Option<Bits>) -> Option<B
 }
 
 /// The blocks where a word may start a word in a folder, and those where it may in a last component.
-fn starts(segment: &Segment, word: &Word, candidates: &[Bits]) -> (Bits, Bits) {
+fn starts(segment: &Segment, word: &Word) -> (Bits, Bits) {
     let mut starts = (Bits::none(segment.blocks()), Bits::none(segment.blocks()));
-    if candidates.iter().map(Bits::count).sum::<usize>() <= FEW_BLOCKS {
-        // So few are read in any order.
-        return starts;
-    }
     for spelling in word.spellings() {
         let (a, b, c) = (spelling.first().copied().unwrap_or(0), spelling.get(1).copied(), spelling.get(2).copied());
         let low = [a, b.unwrap_or(0), c.unwrap_or(0)];

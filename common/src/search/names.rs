@@ -25,7 +25,9 @@ pub(super) struct Names {
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     path: Vec<u8>,
-    folded: String,
+    folded: Vec<u8>,
+    /// Where a name is folded that is not ASCII.
+    wide: String,
     /// Whether the name that was read last is ASCII: then `folded` is as long as `path`, byte for byte.
     is_ascii: bool,
 }
@@ -119,15 +121,17 @@ impl Reader {
         self.path.extend_from_slice(suffix);
         if self.is_ascii && suffix.is_ascii() {
             self.folded.truncate(shared);
-            self.folded.extend(suffix.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
+            self.folded.extend(suffix.iter().map(u8::to_ascii_lowercase));
         } else {
             self.is_ascii = self.path.is_ascii();
-            self.folded.clear();
+            self.wide.clear();
             for chunk in self.path.utf8_chunks() {
-                fold_into(chunk.valid(), &mut self.folded);
+                fold_into(chunk.valid(), &mut self.wide);
             }
+            self.folded.clear();
+            self.folded.extend_from_slice(self.wide.as_bytes());
         }
-        Name { path: &self.path, folded: self.folded.as_bytes() }
+        Name { path: &self.path, folded: &self.folded }
     }
 }
 

@@ -9,7 +9,7 @@
 //! | 32 | the last component begins with one of the words |
 //! | up to 256 | a short path: one for each byte below 256 |
 //! | up to 160 | sources: 16 each time their number doubles, up to 1,024 |
-//! | 32 | a folder, as it stands for all that it holds |
+//! | 32 | a folder, more than the best of the files in it that match, whatever their sources |
 
 use memchr::memmem::Finder;
 
@@ -69,28 +69,27 @@ impl Word {
         self.finders.iter().filter_map(|finder| finder.find(folded)).min()
     }
 
-    /// What its best place is worth; `None` when it is not there.
-    fn place(&self, folded: &[u8], base: usize) -> Option<u32> {
-        let mut best = None;
+    /// What its best place is worth, and where it ends for the first time; `None` when it is not there.
+    fn place(&self, folded: &[u8], base: usize) -> Option<(u32, usize)> {
+        let mut best = 0;
+        let mut first_end = usize::MAX;
         for finder in &self.finders {
-            for at in finder.find_iter(folded) {
-                let points = place(folded, base, at, finder.needle().len());
-                best = best.max(Some(points));
-                if points == BASE_START + WHOLE {
-                    return best;
+            let len = finder.needle().len();
+            let mut from = 0;
+            while let Some(at) = folded.get(from..).and_then(|rest| finder.find(rest)).map(|at| from + at) {
+                first_end = first_end.min(at + len);
+                best = best.max(place(folded, base, at, len));
+                if best == BASE_START + WHOLE {
+                    break;
                 }
+                from = at + len;
             }
         }
-        best
+        (first_end != usize::MAX).then_some((best, first_end))
     }
 
     fn leads(&self, name: &[u8]) -> bool {
         self.finders.iter().any(|finder| name.starts_with(finder.needle()))
-    }
-
-    /// Where it ends for the first time.
-    fn first_end(&self, folded: &[u8]) -> Option<usize> {
-        self.finders.iter().filter_map(|finder| finder.find(folded).map(|at| at + finder.needle().len())).min()
     }
 }
 
@@ -103,16 +102,31 @@ fn place(folded: &[u8], base: usize, at: usize, len: usize) -> u32 {
     whole + if in_base { BASE_START } else { FOLDER_START }
 }
 
-/// What a path is worth but for its sources; `None` when it does not hold all words.
-pub(super) fn score(words: &[Word], folded: &[u8]) -> Option<u32> {
+/// A path that holds all words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Match {
+    /// What it is worth but for its sources.
+    pub(super) points: u32,
+    /// Where the first folder ends that holds all words in its own path.
+    pub(super) folder_end: Option<usize>,
+}
+
+/// Looks for all words in a folded path; `None` when one is missing.
+pub(super) fn find(words: &[Word], folded: &[u8]) -> Option<Match> {
     let base = base_start(folded);
-    let mut sum = shortness(folded.len());
+    let mut points = shortness(folded.len());
     let mut leads = false;
+    let mut end = 1;
     for word in words {
-        sum += word.place(folded, base)?;
+        let (place, first_end) = word.place(folded, base)?;
+        points += place;
+        end = end.max(first_end);
         leads |= word.leads(&folded[base..]);
     }
-    Some(sum + if leads { LEADS } else { 0 })
+    points += if leads { LEADS } else { 0 };
+    // A word may end with the slash itself.
+    let folder_end = (end <= base).then(|| folded.iter().skip(end - 1).position(|byte| *byte == b'/').map(|slash| end - 1 + slash));
+    Some(Match { points, folder_end: folder_end.flatten() })
 }
 
 /// What the length of a folded path in bytes is worth.
@@ -127,19 +141,56 @@ pub(super) fn popularity(copies: usize) -> u32 {
     (16 * doublings + ((copies << 4) >> doublings) - 16).min(POPULARITY)
 }
 
-/// Where the first folder ends on the way to a file that holds all the words in its own path.
-pub(super) fn folder_end(words: &[Word], folded: &[u8]) -> Option<usize> {
-    let mut end = 1;
-    for word in words {
-        end = end.max(word.first_end(folded)?);
-    }
-    // A word may end with the slash itself.
-    let from = end - 1;
-    folded.get(from..)?.iter().position(|byte| *byte == b'/').map(|slash| from + slash)
-}
-
 /// The extension of a folded path, without the dot.
 pub(super) fn extension(folded: &[u8]) -> Option<&[u8]> {
     let name = &folded[base_start(folded)..];
     name.iter().rposition(|byte| *byte == b'.').and_then(|dot| name.get(dot + 1..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn points(words: &[&str], path: &str) -> Option<u32> {
+        find(&words.iter().map(|word| Word::new([*word])).collect::<Vec<_>>(), path.as_bytes()).map(|found| found.points)
+    }
+
+    #[test]
+    fn better_places_and_shorter_paths_are_worth_more() {
+        let falling = ["road.mp3", "old road.mp3", "xx roads.mp3", "road/xxx.mp3", "x/broad.mp3", "broad/x.mp3"];
+        let worth: Vec<_> = falling.iter().map(|path| points(&["road"], path)).collect();
+        assert!(worth.windows(2).all(|pair| pair[0] > pair[1]), "{worth:?}");
+        assert!(points(&["road"], "a/road") > points(&["road"], "abc/road"));
+        assert_eq!(points(&["road", "abbey"], "a road"), None);
+    }
+
+    #[test]
+    fn sources_count_by_their_magnitude() {
+        assert_eq!([1, 2, 3, 4, 1024, 5000].map(popularity), [0, 16, 24, 32, 160, 160]);
+    }
+
+    #[test]
+    fn the_first_folder_that_holds_all_words_ends_at_its_slash() {
+        let end = |words: &[&str], path: &str| {
+            find(&words.iter().map(|word| Word::new([*word])).collect::<Vec<_>>(), path.as_bytes()).unwrap().folder_end
+        };
+        assert_eq!(end(&["a"], "xa/b/a"), Some(2));
+        assert_eq!(end(&["b", "a"], "xa/b/c"), Some(4));
+        assert_eq!(end(&["a/"], "xa/b"), Some(2));
+        assert_eq!(end(&["b"], "a/b"), None);
+        assert_eq!(end(&["/"], "a/b"), Some(1));
+    }
+
+    proptest! {
+        /// What makes it right to stop early.
+        #[test]
+        fn no_name_is_worth_more_than_was_promised(words in prop::collection::vec("[ab/. ]{1,3}", 1..4), path in "[ab/. ]{1,40}") {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            if let Some(points) = points(&words, &path) {
+                let most = words.len() as u32 * (PLACE_BASE + 2 * PLACE_STEP) + MOST_EXTRA + shortness(path.len());
+                prop_assert!(points <= most);
+            }
+        }
+    }
 }

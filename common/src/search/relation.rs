@@ -53,7 +53,7 @@ pub(super) struct Relation {
     contents: Chunks<Content>,
     free_contents: Vec<ContentNo>,
     by_id: Table,
-    hasher: RandomState,
+    hasher: IdHasher,
     docs: Chunks<Doc>,
     doc_lists: Lists<DocNo>,
     holder_lists: Lists<Holder>,
@@ -76,16 +76,40 @@ struct Doc {
     holder: Holder,
 }
 
+/// Hashes content ids: each half is multiplied with the other under a secret key, and both products are folded. A peer may say
+/// any 32 bytes, so that taking some of them as they are would let it crowd one place of the table.
+#[derive(Debug)]
+struct IdHasher([u64; 4]);
+
+impl Default for IdHasher {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self(std::array::from_fn(|number| random.hash_one(number)))
+    }
+}
+
+impl IdHasher {
+    fn hash(&self, id: &[u8; 32]) -> u64 {
+        let words = id.as_chunks::<8>().0;
+        let keyed = |at: usize| u64::from_le_bytes(words[at]) ^ self.0[at];
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            product as u64 ^ (product >> 64) as u64
+        };
+        fold(fold(keyed(0), keyed(1)) ^ self.0[2], fold(keyed(2), keyed(3)) ^ self.0[0])
+    }
+}
+
 impl Relation {
     /// The content of this id and size.
     pub(super) fn find_content(&self, id: &ContentId, size: u64) -> Option<ContentNo> {
-        self.by_id.find(self.hasher.hash_one(id), |row| self.contents[row].id == *id.as_bytes() && self.size(row) == size)
+        self.by_id.find(self.hasher.hash(id.as_bytes()), |row| self.contents[row].id == *id.as_bytes() && self.size(row) == size)
     }
 
     /// All contents of this id: one, unless somebody lies.
     pub(super) fn contents_of(&self, id: &ContentId) -> Vec<ContentNo> {
         let mut all = Vec::new();
-        self.by_id.find(self.hasher.hash_one(id), |row| {
+        self.by_id.find(self.hasher.hash(id.as_bytes()), |row| {
             if self.contents[row].id == *id.as_bytes() {
                 all.push(row);
             }
@@ -110,7 +134,7 @@ impl Relation {
         };
         if let Some(id) = id {
             let Self { contents, hasher, by_id, .. } = self;
-            by_id.insert(hasher.hash_one(id), row, |row| hasher.hash_one(ContentId::from_bytes(contents[row].id)));
+            by_id.insert(hasher.hash(id.as_bytes()), row, |row| hasher.hash(&contents[row].id));
         }
         Some(row)
     }
@@ -185,7 +209,7 @@ impl Relation {
     fn free_content(&mut self, content: ContentNo, hashed: bool) {
         if hashed {
             let Self { contents, hasher, by_id, .. } = self;
-            let hash_of = |row: u32| hasher.hash_one(ContentId::from_bytes(contents[row].id));
+            let hash_of = |row: u32| hasher.hash(&contents[row].id);
             by_id.remove(hash_of(content), content, hash_of);
         }
         self.contents[content].docs = NONE;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::collect::{Cursor, content_key};
 use super::fold::fold;
-use super::rank::{FOLDER, Word, extension, folder_end, popularity, score};
+use super::rank::{FOLDER, Word, extension, find, popularity};
 use super::{Found, FoundHit, PeerNo, Query, SourcesOf, Totals};
 use crate::content_id::ContentId;
 use crate::share_path::SharePath;
@@ -198,7 +198,7 @@ impl Scan {
         if !asked.fits(file) {
             return;
         }
-        let Some(points) = score(&asked.words, file.folded.as_bytes()) else { return };
+        let Some(points) = find(&asked.words, file.folded.as_bytes()).map(|found| found.points) else { return };
         let (group, copies) = match file.content_id {
             Some(id) => (Group::Content(id, file.size), self.copies(&id, file.size)),
             None => (Group::Unhashed(peer, path.clone()), 1),
@@ -229,20 +229,20 @@ impl Scan {
     }
 
     fn take_folder(&self, asked: &Asked<'_>, peer: PeerNo, path: &SharePath, file: &File, groups: &mut HashMap<Group, (u32, FoundHit)>) {
-        let folded = file.folded.as_bytes();
-        let Some(end) = folder_end(&asked.words, folded).filter(|_| asked.query.wants_folders()) else { return };
+        let found = find(&asked.words, file.folded.as_bytes()).filter(|_| asked.query.wants_folders());
+        let Some((end, points)) = found.and_then(|found| Some((found.folder_end?, found.points))) else { return };
         let folder = &file.folded[..end];
         if asked.query.without.iter().any(|word| folder.contains(word.as_str())) {
             return;
         }
-        let Some(points) = score(&asked.words, folder.as_bytes()) else { return };
         let depth = folder.matches('/').count();
         let text: Vec<&str> = path.as_str().split('/').take(depth + 1).collect();
         let Ok(path) = SharePath::parse(&text.join("/")) else { return };
-        let (_, hit) = groups.entry(Group::Folder(path.clone())).or_insert_with(|| {
+        let (score, hit) = groups.entry(Group::Folder(path.clone())).or_insert_with(|| {
             let hit = FoundHit { content_id: None, path, kind: Kind::Folder, size: 0, mtime: 0, sources: 0, holders: Vec::new() };
             (points + FOLDER, hit)
         });
+        *score = (*score).max(points + FOLDER);
         if !hit.holders.iter().any(|(known, _)| *known == peer) {
             hit.holders.push((peer, hit.path.clone()));
         }

@@ -172,13 +172,19 @@ fn add_keys(before: &[u8], name: &[u8], shared: usize, keys: &mut Vec<u32>) {
 /// Hashes the words of a name, but for those that lie in what it shares with the name before it.
 fn add_words(name: &[u8], shared: usize, hashes: &mut Vec<u32>) {
     let text = std::str::from_utf8(name).unwrap_or_default();
-    // A word is new when its end is, or what follows it.
-    hashes.extend(words_of(text).filter(|(end, _)| *end >= shared).map(|(_, word)| word_hash(word.as_bytes())));
+    // A word is new when its end is, or what follows it: words before the one that the names part in are not.
+    let parting = text.get(..shared).map_or(0, |same| same.rfind(|c: char| !c.is_alphabetic()).unwrap_or(0));
+    let hash = |(end, word): (usize, &str)| (parting + end >= shared).then(|| word_hash(word.as_bytes()));
+    hashes.extend(words_of(text.get(parting..).unwrap_or(text)).filter_map(hash));
 }
 
 /// The words of a text that can be corrected, with their ends.
 pub(super) fn words_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let long_enough = |word: &str| word.len() >= *WORD_CHARS.start() && WORD_CHARS.contains(&word.chars().count());
+    let long_enough = |word: &str| match word.len() {
+        len if len < *WORD_CHARS.start() => false,
+        len if len <= *WORD_CHARS.end() && word.is_ascii() => true,
+        _ => WORD_CHARS.contains(&word.chars().count()),
+    };
     let mut pieces = text.split_inclusive(|c: char| !c.is_alphabetic()).scan(0, |start, piece| {
         let word = piece.trim_end_matches(|c: char| !c.is_alphabetic());
         let end = *start + word.len();

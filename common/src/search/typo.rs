@@ -15,9 +15,11 @@ use super::rank::Word;
 use super::segment::{WORD_CHARS, word_hash, words_of};
 
 /// Fewer hits than this are little: other spellings are tried.
-pub(super) const LITTLE: u64 = 5;
+pub(super) const LITTLE: u64 = 20;
 /// Spellings that are searched beside the typed one.
 const SPELLINGS: usize = 3;
+/// A word is corrected to such as are so many times as frequent.
+const MORE_FREQUENT: u32 = 10;
 /// How much likelier a spelling is that keeps the first letter: people mostly get it right.
 const FIRST_LETTER: u32 = 4;
 
@@ -25,7 +27,8 @@ impl Engine {
     /// The words of a query with other spellings beside those that are seldom or never found, and the query as corrected: the
     /// likeliest spelling in each place. `None` when there is nothing to correct.
     pub(super) fn correct(&self, query: &Query) -> Option<(Vec<Word>, String)> {
-        let scanned = self.scanned_words();
+        // Leaves that have no hashes yet count where they are all there is; otherwise they are few names among many.
+        let scanned = if self.texts.segments().next().is_none() { self.scanned_words() } else { HashMap::new() };
         let mut changed = false;
         let mut words = Vec::new();
         let mut texts = Vec::new();
@@ -50,7 +53,8 @@ impl Engine {
             let known: u32 = self.texts.segments().map(|(_, segment)| segment.word_count(hash)).sum();
             known + scanned.get(&hash).copied().unwrap_or(0)
         };
-        let known = edits(&letters).into_iter().map(|edit| (count(&edit), edit)).filter(|(count, _)| *count > 0);
+        let enough = 1.max(count(word) * MORE_FREQUENT);
+        let known = edits(&letters).into_iter().map(|edit| (count(&edit), edit)).filter(|(count, _)| *count >= enough);
         let mut known: Vec<(u32, String)> = known
             .map(|(count, edit)| (if edit.chars().next() == letters.first().copied() { count * FIRST_LETTER } else { count }, edit))
             .collect();

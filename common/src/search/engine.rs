@@ -145,22 +145,25 @@ impl Engine {
     /// the size that most of them say.
     #[must_use]
     pub fn sources(&self, id: &ContentId, most: usize) -> Option<SourcesOf> {
-        let all = self.relation.contents_of(id).into_iter().map(|content| SourcesOf {
-            size: self.relation.size(content),
-            peers: self.sources_of(content),
-        });
-        let mut sources = all.max_by_key(|sources| (sources.peers.len(), sources.size)).filter(|sources| !sources.peers.is_empty())?;
-        sources.peers.truncate(most);
-        Some(sources)
+        let all = self.relation.contents_of(id).into_iter().map(|content| (self.sources_of(content), self.relation.size(content)));
+        let (held, size) = all.max_by_key(|(held, size)| (held.chunk_by(|a, b| a.0 == b.0).count(), *size))?;
+        let first = held.first()?.0;
+        let paths = held.iter().take_while(|(peer, _)| *peer == first).map(|(_, doc)| self.path(*doc));
+        let path = SharePath::parse(&paths.min()?).ok()?;
+        let mut peers: Vec<PeerNo> = held.into_iter().map(|(peer, _)| peer).collect();
+        peers.dedup();
+        peers.truncate(most);
+        Some(SourcesOf { size, path, peers })
     }
 
-    fn sources_of(&self, content: ContentNo) -> Vec<PeerNo> {
-        let holders = self.relation.docs_of(content).iter().flat_map(|doc| self.relation.holders(*doc));
-        let online = holders.filter(|holder| self.peers.is_online(holder.slot)).take(MOST_HOLDERS);
-        let mut peers: Vec<PeerNo> = online.map(|holder| self.peers.get(holder.slot).number).collect();
-        peers.sort_unstable();
-        peers.dedup();
-        peers
+    /// The online peers that have a content, in the order of their numbers, and as which documents.
+    fn sources_of(&self, content: ContentNo) -> Vec<(PeerNo, DocNo)> {
+        let docs = self.relation.docs_of(content).iter();
+        let holders = docs.flat_map(|doc| self.relation.holders(*doc).iter().map(|holder| (*doc, *holder)));
+        let online = holders.filter(|(_, holder)| self.peers.is_online(holder.slot)).take(MOST_HOLDERS);
+        let mut held: Vec<(PeerNo, DocNo)> = online.map(|(doc, holder)| (self.peers.get(holder.slot).number, doc)).collect();
+        held.sort_unstable();
+        held
     }
 
     /// The files of a peer at or below a path, after a cursor, in the order of their paths; with the next cursor.
@@ -404,6 +407,12 @@ impl Engine {
             let path = self.path(other);
             self.texts.promise(other, points + shortness(folded_len(&path)));
         }
+    }
+
+    /// What a document is worth at most, but for words, with a folded path of this length.
+    pub(super) fn most_promise(&self, doc: DocNo, len: usize) -> u32 {
+        let copies = if self.relation.is_shared(doc) { usize::MAX } else { self.relation.holders(doc).len() };
+        shortness(len) + popularity(copies)
     }
 
     /// How many entries of online peers are of this content, for the ranking.

@@ -26,7 +26,7 @@ use super::{Found, PeerNo};
 
 /// Work that one search may do, in steps of some 40 ns: reading a block is [`BLOCK_COST`], a document that fits is
 /// [`HIT_COST`].
-const BUDGET: usize = 80_000;
+const BUDGET: usize = 60_000;
 /// Reading and comparing 16 names.
 const BLOCK_COST: usize = 16;
 /// Ranking and collecting one document.
@@ -35,8 +35,8 @@ const HIT_COST: usize = 4;
 const MIN_COUNTED: usize = 1000;
 /// Where only some peers are searched and have so few files together, their files are read one by one.
 const FEW_FILES: usize = 8192;
-/// Blocks that are better read than narrowed down by more lists.
-const FEW_BLOCKS: usize = 8;
+/// Blocks of a list that are read in the time that 16 names are: a longer list does not pay to spare one.
+const WORTH_A_BLOCK: usize = 500;
 
 /// What a search is made of, apart from where it begins.
 pub(super) struct Plan {
@@ -60,6 +60,10 @@ struct Search<'a> {
     plan: &'a Plan,
     hits: Collector<'a>,
     work: usize,
+    /// When only the best blocks are read: what is worth less than this does not come on the page.
+    least: u32,
+    /// What words and extras are worth at most in the block that is read.
+    most_of_words: u32,
 }
 
 impl Engine {
@@ -102,7 +106,7 @@ impl Engine {
     }
 
     fn run(&self, plan: &Plan, only: Option<&[PeerNo]>, after: Option<Cursor>, limit: usize) -> Found {
-        let mut search = Search { engine: self, plan, hits: Collector::new(self, &plan.filter, after), work: 0 };
+        let mut search = Search { engine: self, plan, hits: Collector::new(self, &plan.filter, after), work: 0, least: 0, most_of_words: 0 };
         let more = match only {
             Some(only) if only.iter().map(|peer| self.totals(*peer).files).sum::<u64>() <= FEW_FILES as u64 => {
                 search.read_peers(only);
@@ -164,23 +168,30 @@ impl Search<'_> {
         classes.sort_unstable_by(|a, b| b.cmp(a));
         for (points, steps, level) in classes {
             let most = points + PLACE_BASE * self.plan.words.len() as u32 + MOST_EXTRA;
-            if self.hits.total() >= MIN_COUNTED && self.hits.score_at(limit) >= most {
-                return true;
+            if self.plan.budget < usize::MAX && self.hits.total() >= MIN_COUNTED {
+                self.least = self.hits.score_at(limit);
+                if self.least > most {
+                    return true;
+                }
             }
+            self.most_of_words = most - Promise::most(level);
             for (segment, by_steps) in &parts {
                 let Some(bits) = by_steps.get(steps) else { continue };
-                for (at, promised) in self.engine.texts.promised(segment, level).enumerate() {
-                    let word = bits.0.get(at).copied().unwrap_or(0) & promised;
-                    for bit in ones(word) {
-                        if self.work >= self.plan.budget {
-                            return true;
+                let leaves = bits.0.chunks(LEAF_BLOCKS / 64).zip(&segment.leaves).enumerate();
+                for (place, (bits, leaf)) in leaves {
+                    let promised = self.engine.texts.promised(*leaf, level);
+                    for (at, word) in bits.iter().zip(promised).map(|(bits, promised)| bits & promised).enumerate() {
+                        for bit in ones(word) {
+                            if self.work >= self.plan.budget {
+                                return true;
+                            }
+                            self.read_block(segment, place * LEAF_BLOCKS + at * 64 + bit, &mut reader);
                         }
-                        self.read_block(segment, at * 64 + bit, &mut reader);
                     }
                 }
             }
         }
-        false
+        self.least > 0
     }
 
     fn read_block(&mut self, segment: &Segment, block: usize, reader: &mut Reader) {
@@ -209,6 +220,9 @@ impl Search<'_> {
 
     /// Takes a document if it fits.
     fn look_at(&mut self, doc: DocNo, name: Name<'_>) {
+        if self.least > 0 && self.most_of_words + self.engine.most_promise(doc, name.folded.len()) < self.least {
+            return;
+        }
         let Some(found) = rank::find(&self.plan.words, name.folded) else { return };
         self.work += HIT_COST;
         let filter = &self.plan.filter;
@@ -319,7 +333,7 @@ fn spelled(segment: &Segment, spelling: &[u8], within: Option<Bits>) -> Option<B
         }
     };
     for list in lists {
-        if bits.count() <= FEW_BLOCKS {
+        if bits.count() * WORTH_A_BLOCK <= list.work() {
             break;
         }
         list.keep_in(&mut bits);

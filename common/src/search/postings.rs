@@ -162,6 +162,11 @@ impl Postings {
 }
 
 impl List<'_> {
+    /// The work to read it, in blocks: a bitmap is 64 of them at once.
+    pub(super) fn work(&self) -> usize {
+        if self.is_bitmap { self.bytes.len() / 8 } else { self.len }
+    }
+
     /// Adds its blocks to a set.
     pub(super) fn add_to(&self, bits: &mut Bits) {
         if self.is_bitmap {

@@ -117,19 +117,19 @@ impl Scan {
     #[must_use]
     pub fn sources(&self, id: &ContentId, most: usize) -> Option<SourcesOf> {
         let holders = self.contents.get(id)?;
-        let mut sizes: BTreeMap<u64, Vec<PeerNo>> = BTreeMap::new();
+        let mut sizes: BTreeMap<u64, (SharePath, Vec<PeerNo>)> = BTreeMap::new();
         for peer in holders.keys().filter(|peer| self.is_online(**peer)) {
-            let files = self.peers.get(peer).into_iter().flat_map(|files| files.files.values());
-            for file in files.filter(|file| file.content_id == Some(*id)) {
-                let peers = sizes.entry(file.size).or_default();
+            let files = self.peers.get(peer).into_iter().flat_map(|files| &files.files);
+            for (path, file) in files.filter(|(_, file)| file.content_id == Some(*id)) {
+                let (_, peers) = sizes.entry(file.size).or_insert_with(|| (path.clone(), Vec::new()));
                 if peers.last() != Some(peer) {
                     peers.push(*peer);
                 }
             }
         }
-        let (size, mut peers) = sizes.into_iter().max_by_key(|(size, peers)| (peers.len(), *size))?;
+        let (size, (path, mut peers)) = sizes.into_iter().max_by_key(|(size, (_, peers))| (peers.len(), *size))?;
         peers.truncate(most);
-        Some(SourcesOf { size, peers })
+        Some(SourcesOf { size, path, peers })
     }
 
     fn is_online(&self, peer: PeerNo) -> bool {

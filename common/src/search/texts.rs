@@ -182,9 +182,9 @@ impl Texts {
         }
     }
 
-    /// Which blocks of a segment have a level of promise, as words of 64 blocks.
-    pub(super) fn promised(&self, segment: &Segment, level: usize) -> impl Iterator<Item = u64> {
-        segment.leaves.iter().flat_map(move |leaf| self.leaves[*leaf as usize].promise.blocks[level])
+    /// Which blocks of a leaf have a level of promise, as words of 64 blocks.
+    pub(super) fn promised(&self, leaf: u32, level: usize) -> &[u64] {
+        self.leaves.get(leaf as usize).and_then(|state| state.promise.blocks.get(level)).map(<[u64; _]>::as_slice).unwrap_or_default()
     }
 
     /// Counts a document that somebody holds now, or nobody any more.

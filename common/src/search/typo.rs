@@ -15,7 +15,7 @@ use super::rank::Word;
 use super::segment::{WORD_CHARS, word_hash, words_of};
 
 /// Fewer hits than this are little: other spellings are tried.
-pub(super) const LITTLE: u64 = 20;
+pub(super) const LITTLE: u64 = 200;
 /// Spellings that are searched beside the typed one.
 const SPELLINGS: usize = 3;
 /// A word is corrected to such as are so many times as frequent.

@@ -40,6 +40,9 @@ struct Corpus {
     lines: std::io::Lines<BufReader<File>>,
 }
 
+/// A query with the total that the engine told, and the contents and folders that lines hold.
+type Counted<'a> = (&'a Asked, Query, u64, HashSet<u64>, HashSet<String>);
+
 struct Asked {
     class: String,
     text: String,
@@ -238,7 +241,10 @@ fn search(engine: &Engine, asked: &[Asked]) {
             *cut.entry(&asked.class).or_default() += usize::from(found.more);
             if std::env::var_os("EACH").is_some() {
                 let first = found.hits.first().map(|hit| hit.path.to_string());
-                println!("{}", json!({"class": asked.class, "query": asked.text, "ms": ms(took), "total": found.total, "more": found.more, "first": first}));
+                println!(
+                    "{}",
+                    json!({"class": asked.class, "query": asked.text, "ms": ms(took), "total": found.total, "more": found.more, "first": first})
+                );
             }
             if let Some(meant) = &asked.meant {
                 typos += 1;
@@ -294,7 +300,10 @@ fn recall(engine: &Engine, asked: &[Asked]) {
         }
     }
     for (class, (right, of)) in classes {
-        println!("{}", json!({"measure": "recall of the top ten where cut", "class": class, "hits": of, "recall": right as f64 / of as f64}));
+        println!(
+            "{}",
+            json!({"measure": "recall of the top ten where cut", "class": class, "hits": of, "recall": right as f64 / of as f64})
+        );
     }
 }
 
@@ -328,7 +337,7 @@ fn best_ten_with_ties(engine: &Engine, query: &Query) -> HashSet<(String, Option
 
 /// Counts by looking at every line of the corpus, with nothing of the engine but its folding.
 fn totals(engine: &Engine, asked: &[Asked], corpus: &str, entries: usize) {
-    let mut wanted: Vec<(&Asked, Query, u64, HashSet<u64>, HashSet<String>)> = Vec::new();
+    let mut wanted: Vec<Counted<'_>> = Vec::new();
     for asked in asked {
         let query = Query::parse(&asked.text);
         let found = engine.search(&query, None, None, LIMIT, 0);
@@ -354,7 +363,9 @@ fn totals(engine: &Engine, asked: &[Asked], corpus: &str, entries: usize) {
         }
     }
     let right = wanted.iter().filter(|(_, _, total, files, folders)| *total == (files.len() + folders.len()) as u64).count();
-    for (asked, _, total, files, folders) in wanted.iter().filter(|(_, _, total, files, folders)| *total != (files.len() + folders.len()) as u64) {
+    for (asked, _, total, files, folders) in
+        wanted.iter().filter(|(_, _, total, files, folders)| *total != (files.len() + folders.len()) as u64)
+    {
         println!("{}", json!({"wrong total of": asked.text, "told": total, "files": files.len(), "folders": folders.len()}));
     }
     println!("{}", json!({"measure": "totals where not cut", "queries": wanted.len(), "right": right}));

@@ -52,7 +52,10 @@ struct Candidate {
 enum CandidateKind {
     File,
     /// A folder on the path of the document: how many bytes of the path it is, and which list of peers is its.
-    Folder { len: u16, peers: u32 },
+    Folder {
+        len: u16,
+        peers: u32,
+    },
 }
 
 /// A place in the order of hits.

@@ -134,8 +134,12 @@ fn path() -> impl Strategy<Value = SharePath> {
 
 fn entry() -> impl Strategy<Value = Entry> {
     let mtime = prop_oneof![Just(-5i64), NOW - 100..NOW, Just(i64::MAX)];
-    (path(), 0u64..4, mtime, prop::option::weighted(0.8, 0u8..12))
-        .prop_map(|(path, size, mtime, id)| Entry { path, size, mtime, content_id: id.map(|id| ContentId::of(&[id])) })
+    (path(), 0u64..4, mtime, prop::option::weighted(0.8, 0u8..12)).prop_map(|(path, size, mtime, id)| Entry {
+        path,
+        size,
+        mtime,
+        content_id: id.map(|id| ContentId::of(&[id])),
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -83,15 +83,7 @@ impl Engine {
         self.search_with(query, only, after, limit, now, usize::MAX)
     }
 
-    fn search_with(
-        &self,
-        query: &Query,
-        only: Option<&[PeerNo]>,
-        after: Option<&str>,
-        limit: usize,
-        now: i64,
-        budget: usize,
-    ) -> Found {
+    fn search_with(&self, query: &Query, only: Option<&[PeerNo]>, after: Option<&str>, limit: usize, now: i64, budget: usize) -> Found {
         let after = after.and_then(Cursor::parse);
         let words = query.words.iter().map(|word| Word::new([word.as_str()])).collect();
         let plan = Plan::new(words, query, Filter::new(self, query, only, now), budget);
@@ -106,7 +98,8 @@ impl Engine {
     }
 
     fn run(&self, plan: &Plan, only: Option<&[PeerNo]>, after: Option<Cursor>, limit: usize) -> Found {
-        let mut search = Search { engine: self, plan, hits: Collector::new(self, &plan.filter, after), work: 0, least: 0, most_of_words: 0 };
+        let mut search =
+            Search { engine: self, plan, hits: Collector::new(self, &plan.filter, after), work: 0, least: 0, most_of_words: 0 };
         let more = match only {
             Some(only) if only.iter().map(|peer| self.totals(*peer).files).sum::<u64>() <= FEW_FILES as u64 => {
                 search.read_peers(only);

@@ -4,7 +4,10 @@
 const KINDS: [(&str, &[&str]); 7] = [
     ("audio", &["mp3", "flac", "ogg", "opus", "m4a", "aac", "wav", "wma", "aiff", "aif", "ape", "wv", "mid", "midi", "mka", "dsf"]),
     ("video", &["mkv", "mp4", "avi", "webm", "mov", "m4v", "wmv", "mpg", "mpeg", "ts", "m2ts", "vob", "flv", "ogv", "3gp"]),
-    ("image", &["jpg", "jpeg", "png", "gif", "webp", "svg", "bmp", "tif", "tiff", "heic", "avif", "raw", "cr2", "nef", "psd", "ico", "xpm"]),
+    (
+        "image",
+        &["jpg", "jpeg", "png", "gif", "webp", "svg", "bmp", "tif", "tiff", "heic", "avif", "raw", "cr2", "nef", "psd", "ico", "xpm"],
+    ),
     (
         "document",
         &[

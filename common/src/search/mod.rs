@@ -9,6 +9,7 @@
 //!
 //! | file | one line |
 //! |---|---|
+//! | [`answer`] | a request of the wire, answered from an index |
 //! | [`query`] | the language: words, phrases, exclusions, filters |
 //! | `fold`, [`media`] | texts without case and accents; what `type:` means |
 //! | `engine` | the index: put, remove, forget, list, sources |
@@ -19,6 +20,7 @@
 //! | `chunks`, `table`, `lists` | tables that grow without a pause |
 //! | [`Scan`] | the same by looking at every entry: what the engine is tested against |
 
+pub mod answer;
 mod chunks;
 mod collect;
 mod engine;

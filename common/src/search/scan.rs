@@ -58,7 +58,12 @@ impl Scan {
     /// Adds a file of a peer, or replaces the one at the same path. A peer that is new is offline.
     pub fn put(&mut self, peer: PeerNo, entry: &Entry) {
         self.remove(peer, &entry.path);
-        let file = File { folded: fold(entry.path.as_str()).into(), size: entry.size, mtime: entry.mtime.clamp(0, i64::from(u32::MAX)), content_id: entry.content_id };
+        let file = File {
+            folded: fold(entry.path.as_str()).into(),
+            size: entry.size,
+            mtime: entry.mtime.clamp(0, i64::from(u32::MAX)),
+            content_id: entry.content_id,
+        };
         let files = self.peers.entry(peer).or_default();
         files.totals.files += 1;
         files.totals.bytes = files.totals.bytes.saturating_add(entry.size);

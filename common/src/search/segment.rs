@@ -147,8 +147,7 @@ impl Words {
     }
 
     fn join<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
-        let mut all: Vec<(u32, u8)> =
-            parts.flat_map(|part| part.hashes.iter().copied().zip(part.counts.iter().copied())).collect();
+        let mut all: Vec<(u32, u8)> = parts.flat_map(|part| part.hashes.iter().copied().zip(part.counts.iter().copied())).collect();
         all.sort_unstable();
         let mut words = Self::default();
         for same in all.chunk_by(|a, b| a.0 == b.0) {

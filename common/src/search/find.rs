@@ -91,7 +91,7 @@ impl Engine {
         if found.total >= super::typo::LITTLE || found.more {
             return found;
         }
-        let Some((words, corrected)) = self.correct(query) else { return found };
+        let Some((words, corrected)) = self.correct(query, found.total) else { return found };
         let plan = Plan { words, ..plan };
         let better = self.run(&plan, only, after, limit);
         if better.total > found.total { Found { corrected: Some(corrected), ..better } } else { found }

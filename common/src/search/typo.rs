@@ -16,6 +16,10 @@ use super::segment::{WORD_CHARS, word_hash, words_of};
 
 /// Fewer hits than this are little: other spellings are tried.
 pub(super) const LITTLE: u64 = 200;
+/// From so many hits on, a text that is no word of any name is a part of words, not an error.
+const FEW: u64 = 20;
+/// A word that is so frequent is no error.
+const SURE: u32 = 50;
 /// Spellings that are searched beside the typed one.
 const SPELLINGS: usize = 3;
 /// A word is corrected to such as are so many times as frequent.
@@ -26,14 +30,14 @@ const FIRST_LETTER: u32 = 4;
 impl Engine {
     /// The words of a query with other spellings beside those that are seldom or never found, and the query as corrected: the
     /// likeliest spelling in each place. `None` when there is nothing to correct.
-    pub(super) fn correct(&self, query: &Query) -> Option<(Vec<Word>, String)> {
+    pub(super) fn correct(&self, query: &Query, total: u64) -> Option<(Vec<Word>, String)> {
         // Leaves that have no hashes yet count where they are all there is; otherwise they are few names among many.
         let scanned = if self.texts.segments().next().is_none() { self.scanned_words() } else { HashMap::new() };
         let mut changed = false;
         let mut words = Vec::new();
         let mut texts = Vec::new();
         for word in &query.words {
-            let mut spellings = self.spellings(word, &scanned);
+            let mut spellings = self.spellings(word, &scanned, total);
             changed |= !spellings.is_empty();
             texts.push(spellings.first().unwrap_or(word).clone());
             spellings.insert(0, word.clone());
@@ -42,8 +46,8 @@ impl Engine {
         changed.then(|| (words, texts.join(" ")))
     }
 
-    /// Known words at one error from one, the likeliest first.
-    fn spellings(&self, word: &str, scanned: &HashMap<u32, u32>) -> Vec<String> {
+    /// Known words at one error from one, the likeliest first, when a search for it as typed had `total` hits.
+    fn spellings(&self, word: &str, scanned: &HashMap<u32, u32>, total: u64) -> Vec<String> {
         let letters: Vec<char> = word.chars().collect();
         if !WORD_CHARS.contains(&letters.len()) || !letters.iter().all(|letter| letter.is_alphabetic()) {
             return Vec::new();
@@ -53,7 +57,11 @@ impl Engine {
             let known: u32 = self.texts.segments().map(|(_, segment)| segment.word_count(hash)).sum();
             known + scanned.get(&hash).copied().unwrap_or(0)
         };
-        let enough = 1.max(count(word) * MORE_FREQUENT);
+        let own = count(word);
+        if own >= SURE || (own == 0 && total >= FEW) {
+            return Vec::new();
+        }
+        let enough = 1.max(own * MORE_FREQUENT);
         let known = edits(&letters).into_iter().map(|edit| (count(&edit), edit)).filter(|(count, _)| *count >= enough);
         let mut known: Vec<(u32, String)> = known
             .map(|(count, edit)| (if edit.chars().next() == letters.first().copied() { count * FIRST_LETTER } else { count }, edit))

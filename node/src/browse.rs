@@ -54,6 +54,10 @@ impl Directory for Myself {
     fn card(&self, peer: PeerNo) -> Option<Card<'_>> {
         (peer == ME).then_some(Card { peer: self.me, nickname: &self.nickname, addresses: &self.addresses })
     }
+
+    fn unix_now(&self) -> Option<i64> {
+        Some(crate::clock::unix_seconds())
+    }
 }
 
 impl Browse {

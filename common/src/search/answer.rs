@@ -28,6 +28,11 @@ pub trait Directory {
 
     /// The peer that has a number.
     fn card(&self, peer: PeerNo) -> Option<Card<'_>>;
+
+    /// The time in seconds since 1970-01-01 UTC, for `newer:7d`; `None` where it is not known, and then nothing is new.
+    fn unix_now(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// What is told of a peer beside its files.
@@ -111,7 +116,8 @@ pub fn list(index: &Index, directory: &impl Directory, ask: &List) -> Result<Lis
 #[must_use]
 pub fn search(index: &Index, directory: &impl Directory, ask: &Search) -> SearchPage {
     let query = Query::parse(&ask.text);
-    let page = |limit| index.search(&query, None, ask.after.as_deref(), limit);
+    let now = directory.unix_now().unwrap_or(i64::MAX);
+    let page = |limit| index.search(&query, None, ask.after.as_deref(), limit, now);
     let tell = |hits: Vec<FoundHit>| -> Vec<Hit> { hits.into_iter().map(|hit| tell_hit(directory, hit)).collect() };
     let mut found = page(page_size(ask.limit));
     let mut hits = tell(std::mem::take(&mut found.hits));

@@ -4,13 +4,52 @@
 //! knows peers by a small number, [`PeerNo`], that its owner gives out and may give out again after
 //! [`Index::forget_peer`]. A peer that is offline keeps its entries, and nothing of them is told: switching it on and off
 //! costs one step, whatever it shares.
+//!
+//! From the outside in:
+//!
+//! | file | one line |
+//! |---|---|
+//! | [`answer`] | a request of the wire, answered from an index |
+//! | [`query`] | the language: words, phrases, exclusions, filters |
+//! | `fold`, [`media`] | texts without case and accents; what `type:` means |
+//! | `engine` | the index: put, remove, forget, list, sources |
+//! | `find`, `filter`, `collect` | a search: blocks that may hold hits, documents that are hits, the page of the best |
+//! | `rank`, `typo` | what is better; what was probably meant |
+//! | `relation`, `peers`, `files` | who has what, without any text |
+//! | `texts`, `segment`, `names`, `postings` | what it is called, and how that is found |
+//! | `chunks`, `table`, `lists` | tables that grow without a pause |
+//! | [`Scan`] | the same by looking at every entry: what the engine is tested against |
 
 pub mod answer;
+mod chunks;
+mod collect;
+mod engine;
+#[cfg(test)]
+mod equality;
+mod files;
+mod filter;
+mod find;
+mod fold;
+mod lists;
+pub mod media;
+mod names;
+mod peers;
+mod postings;
 pub mod query;
+mod rank;
+mod relation;
 mod scan;
+mod segment;
+mod table;
+mod texts;
+mod typo;
 
+pub use engine::Engine;
+pub use engine::Engine as Index;
+pub use fold::fold;
 pub use query::Query;
-pub use scan::Scan as Index;
+pub use scan::Scan;
+pub use texts::{Done, Job};
 
 use crate::content_id::ContentId;
 use crate::share_path::SharePath;

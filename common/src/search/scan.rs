@@ -1,8 +1,10 @@
-//! An index that looks at every entry: right by inspection, and fast enough for a node's own shares.
+//! [`Scan`]: an index that looks at every entry. Right by inspection, and so what [`Engine`](super::engine::Engine) is compared with.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::query::fold;
+use super::collect::{Cursor, content_key};
+use super::fold::fold;
+use super::rank::{FOLDER, Word, extension, find, popularity};
 use super::{Found, FoundHit, PeerNo, Query, SourcesOf, Totals};
 use crate::content_id::ContentId;
 use crate::share_path::SharePath;
@@ -33,8 +35,17 @@ struct File {
 /// What makes two entries one hit.
 #[derive(PartialEq, Eq, Hash, PartialOrd, Ord, Clone)]
 enum Group {
-    Content(ContentId),
+    Content(ContentId, u64),
     Unhashed(PeerNo, SharePath),
+    Folder(SharePath),
+}
+
+/// A query, ready.
+struct Asked<'a> {
+    words: Vec<Word>,
+    query: &'a Query,
+    /// The earliest time of change that fits.
+    earliest: i64,
 }
 
 impl Scan {
@@ -47,7 +58,12 @@ impl Scan {
     /// Adds a file of a peer, or replaces the one at the same path. A peer that is new is offline.
     pub fn put(&mut self, peer: PeerNo, entry: &Entry) {
         self.remove(peer, &entry.path);
-        let file = File { folded: fold(entry.path.as_str()).into(), size: entry.size, mtime: entry.mtime, content_id: entry.content_id };
+        let file = File {
+            folded: fold(entry.path.as_str()).into(),
+            size: entry.size,
+            mtime: entry.mtime.clamp(0, i64::from(u32::MAX)),
+            content_id: entry.content_id,
+        };
         let files = self.peers.entry(peer).or_default();
         files.totals.files += 1;
         files.totals.bytes = files.totals.bytes.saturating_add(entry.size);
@@ -102,14 +118,23 @@ impl Scan {
         self.peers.get(&peer).map(|files| files.totals).unwrap_or_default()
     }
 
-    /// The online peers that have a content.
+    /// The online peers that have a content, in the order of their numbers; of the size that most of them say.
     #[must_use]
     pub fn sources(&self, id: &ContentId, most: usize) -> Option<SourcesOf> {
         let holders = self.contents.get(id)?;
-        let peers: Vec<_> = holders.keys().filter(|peer| self.is_online(**peer)).take(most).copied().collect();
-        let has_it = |(_, file): &(&SharePath, &File)| file.content_id == Some(*id);
-        let (path, file) = peers.iter().find_map(|peer| self.peers.get(peer)?.files.iter().find(has_it))?;
-        Some(SourcesOf { size: file.size, path: path.clone(), peers })
+        let mut sizes: BTreeMap<u64, (SharePath, Vec<PeerNo>)> = BTreeMap::new();
+        for peer in holders.keys().filter(|peer| self.is_online(**peer)) {
+            let files = self.peers.get(peer).into_iter().flat_map(|files| &files.files);
+            for (path, file) in files.filter(|(_, file)| file.content_id == Some(*id)) {
+                let (_, peers) = sizes.entry(file.size).or_insert_with(|| (path.clone(), Vec::new()));
+                if peers.last() != Some(peer) {
+                    peers.push(*peer);
+                }
+            }
+        }
+        let (size, (path, mut peers)) = sizes.into_iter().max_by_key(|(size, (_, peers))| (peers.len(), *size))?;
+        peers.truncate(most);
+        Some(SourcesOf { size, path, peers })
     }
 
     fn is_online(&self, peer: PeerNo) -> bool {
@@ -137,68 +162,139 @@ impl Scan {
         (entries, next)
     }
 
-    /// The contents that a query finds among the online peers (or among `only` those), best first, after a cursor.
+    /// What a query finds among the online peers (or among `only` those), best first, after a cursor: see
+    /// [`Engine::search`](super::engine::Engine::search). Corrects nothing.
     #[must_use]
-    pub fn search(&self, query: &Query, only: Option<&[PeerNo]>, after: Option<&str>, limit: usize) -> Found {
-        let mut groups: HashMap<Group, (i64, FoundHit)> = HashMap::new();
-        for (peer, files) in self.peers.iter().filter(|(peer, files)| files.online && only.is_none_or(|only| only.contains(peer))) {
-            for (path, file) in files.files.iter().filter(|(path, file)| matches(query, path, file)) {
-                let group = file.content_id.map_or_else(|| Group::Unhashed(*peer, path.clone()), Group::Content);
-                let score = score(query, file);
-                let hit = FoundHit {
-                    content_id: file.content_id,
-                    path: path.clone(),
-                    kind: Kind::File,
-                    size: file.size,
-                    mtime: file.mtime,
-                    sources: 0,
-                    holders: Vec::new(),
-                };
-                let (best, known) = groups.entry(group).or_insert_with(|| (i64::MIN, hit.clone()));
-                if (score, &known.path) > (*best, path) {
-                    *best = score;
-                    *known = FoundHit { sources: known.sources, holders: std::mem::take(&mut known.holders), ..hit };
-                }
-                if !known.holders.iter().any(|(holder, _)| holder == peer) {
-                    known.sources += 1;
-                    if known.holders.len() < MAX_HOLDERS {
-                        known.holders.push((*peer, path.clone()));
-                    }
-                }
+    pub fn search(&self, query: &Query, only: Option<&[PeerNo]>, after: Option<&str>, limit: usize, now: i64) -> Found {
+        let asked = Asked {
+            words: query.words.iter().map(|word| Word::new([word.as_str()])).collect(),
+            query,
+            earliest: query.newer.map_or(0, |newer| newer.earliest(now)),
+        };
+        let mut groups: HashMap<Group, (u32, FoundHit)> = HashMap::new();
+        let allowed = |peer: &PeerNo| only.is_none_or(|only| only.contains(peer));
+        for (peer, files) in self.peers.iter().filter(|(peer, files)| files.online && allowed(peer)) {
+            for (path, file) in &files.files {
+                self.take_file(&asked, *peer, path, file, &mut groups);
+                self.take_folder(&asked, *peer, path, file, &mut groups);
             }
         }
         let total = groups.len() as u64;
-        let mut ranked: Vec<(i64, FoundHit)> = groups.into_values().map(|(score, hit)| (score + i64::from(hit.sources), hit)).collect();
-        ranked.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.path.cmp(&y.path)).then_with(|| x.content_id.cmp(&y.content_id)));
-        let skip = after.and_then(|after| after.parse::<usize>().ok()).unwrap_or(0).min(ranked.len());
-        let mut hits: Vec<FoundHit> = ranked.into_iter().skip(skip).map(|(_, hit)| hit).take(limit).collect();
-        hits.iter_mut().for_each(|hit| hit.holders.sort());
-        let next = ((skip + hits.len()) as u64) < total;
-        let next = (next && !hits.is_empty()).then(|| (skip + hits.len()).to_string());
+        let mut ranked: Vec<(Cursor, FoundHit)> = groups
+            .into_iter()
+            .map(|(group, (score, hit))| {
+                let key = match group {
+                    Group::Content(id, _) => content_key(&id),
+                    Group::Unhashed(peer, _) => u64::from(peer.0),
+                    Group::Folder(_) => u64::MAX,
+                };
+                (Cursor { score, path: hit.path.to_string(), key }, hit)
+            })
+            .collect();
+        ranked.sort_by(|(a, _), (b, _)| a.order(b));
+        let after = after.and_then(Cursor::parse);
+        ranked.retain(|(place, _)| after.as_ref().is_none_or(|after| after.is_before(place)));
+        let next = limit.checked_sub(1).and_then(|last| ranked.get(last)).filter(|_| ranked.len() > limit).map(|(place, _)| place.text());
+        let hits = ranked.into_iter().take(limit).map(|(_, hit)| self.fill(hit, &allowed)).collect();
         Found { hits, total, more: false, corrected: None, next }
     }
-}
 
-fn matches(query: &Query, path: &SharePath, file: &File) -> bool {
-    let extension = || path.name().rsplit_once('.').map(|(_, extension)| fold(extension));
-    query.words.iter().all(|word| file.folded.contains(word.as_str()))
-        && !query.without.iter().any(|word| file.folded.contains(word.as_str()))
-        && query.min_size.is_none_or(|least| file.size >= least)
-        && query.max_size.is_none_or(|most| file.size <= most)
-        && (query.extensions.is_empty() || extension().is_some_and(|extension| query.extensions.contains(&extension)))
-}
-
-/// Better: words at the start of words, in the base name, in a short path.
-fn score(query: &Query, file: &File) -> i64 {
-    let base = file.folded.rfind('/').map_or(0, |slash| slash + 1);
-    let mut score = -(file.folded.chars().count() as i64) / 4;
-    for word in &query.words {
-        let starts = |at: usize| file.folded.get(..at).and_then(|before| before.chars().next_back()).is_none_or(|c| !c.is_alphanumeric());
-        let mut places = file.folded.match_indices(word.as_str()).map(|(at, _)| at);
-        let best = places.by_ref().map(|at| i64::from(at >= base) * 40 + i64::from(starts(at)) * 60).max();
-        score += best.unwrap_or(0);
+    fn take_file(&self, asked: &Asked<'_>, peer: PeerNo, path: &SharePath, file: &File, groups: &mut HashMap<Group, (u32, FoundHit)>) {
+        if !asked.fits(file) {
+            return;
+        }
+        let Some(points) = find(&asked.words, file.folded.as_bytes()).map(|found| found.points) else { return };
+        let (group, copies) = match file.content_id {
+            Some(id) => (Group::Content(id, file.size), self.copies(&id, file.size)),
+            None => (Group::Unhashed(peer, path.clone()), 1),
+        };
+        let hit = FoundHit {
+            content_id: file.content_id,
+            path: path.clone(),
+            kind: Kind::File,
+            size: file.size,
+            mtime: file.mtime,
+            sources: 1,
+            holders: vec![(peer, path.clone())],
+        };
+        let found = (points + popularity(copies), hit);
+        match groups.entry(group) {
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(found);
+            }
+            std::collections::hash_map::Entry::Occupied(mut known) => {
+                let (score, hit) = known.get_mut();
+                if found.0 > *score || (found.0 == *score && found.1.path < hit.path) {
+                    (*score, *hit) = found;
+                } else if found.0 == *score && found.1.path == hit.path {
+                    hit.mtime = hit.mtime.max(file.mtime);
+                }
+            }
+        }
     }
-    score
+
+    fn take_folder(&self, asked: &Asked<'_>, peer: PeerNo, path: &SharePath, file: &File, groups: &mut HashMap<Group, (u32, FoundHit)>) {
+        let found = find(&asked.words, file.folded.as_bytes()).filter(|_| asked.query.wants_folders());
+        let Some((end, points)) = found.and_then(|found| Some((found.folder_end?, found.points))) else { return };
+        let folder = &file.folded[..end];
+        if asked.query.without.iter().any(|word| folder.contains(word.as_str())) {
+            return;
+        }
+        let depth = folder.matches('/').count();
+        let text: Vec<&str> = path.as_str().split('/').take(depth + 1).collect();
+        let Ok(path) = SharePath::parse(&text.join("/")) else { return };
+        let (score, hit) = groups.entry(Group::Folder(path.clone())).or_insert_with(|| {
+            let hit = FoundHit { content_id: None, path, kind: Kind::Folder, size: 0, mtime: 0, sources: 0, holders: Vec::new() };
+            (points + FOLDER, hit)
+        });
+        *score = (*score).max(points + FOLDER);
+        if !hit.holders.iter().any(|(known, _)| *known == peer) {
+            hit.holders.push((peer, hit.path.clone()));
+        }
+    }
+
+    /// How many entries of online peers are of a content.
+    fn copies(&self, id: &ContentId, size: u64) -> usize {
+        let online = self.contents.get(id).into_iter().flatten().filter(|(peer, _)| self.is_online(**peer));
+        online.filter_map(|(peer, _)| self.peers.get(peer)).map(|files| files.of(id, size).count()).sum()
+    }
+
+    /// Says who has a hit.
+    fn fill(&self, mut hit: FoundHit, allowed: &dyn Fn(&PeerNo) -> bool) -> FoundHit {
+        if let Some(id) = hit.content_id {
+            let online = self.contents.get(&id).into_iter().flatten().filter(|(peer, _)| self.is_online(**peer) && allowed(peer));
+            let first = |(peer, _): (&PeerNo, &u32)| Some((*peer, self.peers.get(peer)?.of(&id, hit.size).next()?.clone()));
+            hit.holders = online.filter_map(first).collect();
+        }
+        hit.holders.sort();
+        if hit.kind == Kind::Folder {
+            let files = hit.holders.first().and_then(|(peer, _)| self.peers.get(peer)).into_iter().flat_map(|files| &files.files);
+            hit.size = files.filter(|(path, _)| **path != hit.path && path.is_within(&hit.path)).map(|(_, file)| file.size).sum();
+        }
+        hit.sources = hit.holders.len() as u32;
+        hit.holders.truncate(MAX_HOLDERS);
+        hit
+    }
+}
+
+impl PeerFiles {
+    /// The paths of a content, in order.
+    fn of<'a>(&'a self, id: &'a ContentId, size: u64) -> impl Iterator<Item = &'a SharePath> {
+        self.files.iter().filter(move |(_, file)| file.content_id == Some(*id) && file.size == size).map(|(path, _)| path)
+    }
+}
+
+impl Asked<'_> {
+    fn fits(&self, file: &File) -> bool {
+        let query = self.query;
+        let extension = extension(file.folded.as_bytes());
+        !query.folders_only
+            && !query.without.iter().any(|word| file.folded.contains(word.as_str()))
+            && query.min_size.is_none_or(|least| file.size >= least)
+            && query.max_size.is_none_or(|most| file.size <= most)
+            && file.mtime >= self.earliest
+            && (query.extensions.is_empty() || query.extensions.iter().any(|wanted| Some(wanted.as_bytes()) == extension))
+    }
 }
 
 #[cfg(test)]
@@ -226,7 +322,7 @@ mod tests {
 
     #[test]
     fn one_content_under_two_names_is_one_hit_with_two_sources() {
-        let found = index().search(&Query::parse("joga"), None, None, 10);
+        let found = index().search(&Query::parse("joga"), None, None, 10, 0);
         assert_eq!((found.total, found.hits[0].sources), (1, 2));
         assert_eq!(found.hits[0].holders.len(), 2);
     }
@@ -235,12 +331,12 @@ mod tests {
     fn nothing_is_told_of_a_peer_that_is_offline_and_all_again_when_it_is_back() {
         let mut index = index();
         index.set_online(PeerNo(2), false);
-        assert_eq!(index.search(&Query::parse("notes"), None, None, 10).total, 0);
+        assert_eq!(index.search(&Query::parse("notes"), None, None, 10, 0).total, 0);
         assert_eq!(index.sources(&ContentId::of(b"joga"), 9).unwrap().peers, [PeerNo(1)]);
         index.set_online(PeerNo(2), true);
-        assert_eq!(index.search(&Query::parse("notes"), None, None, 10).total, 1);
+        assert_eq!(index.search(&Query::parse("notes"), None, None, 10, 0).total, 1);
         index.forget_peer(PeerNo(2));
-        assert_eq!(index.search(&Query::parse("notes"), None, None, 10).total, 0);
+        assert_eq!(index.search(&Query::parse("notes"), None, None, 10, 0).total, 0);
         assert_eq!(index.totals(PeerNo(2)), Totals::default());
     }
 

@@ -1,0 +1,318 @@
+//! [`Collector`]: from matching documents to a page of hits.
+//!
+//! Documents come in as they are found, in any order. Those of one content are one hit, which has the best of their scores;
+//! nearly all contents have one document, which is marked, so that only the others go through a table. Paths are not looked at
+//! but where scores tie. The order of hits is total (score, path, key), and a cursor names a place in it, not a count of hits: what
+//! is published or withdrawn between two pages neither repeats hits nor leaves any out.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::hash::{BuildHasher, RandomState};
+
+use super::engine::{Engine, MOST_HOLDERS};
+use super::filter::Filter;
+use super::rank::{FOLDER, popularity};
+use super::relation::{ContentNo, DocNo, Holder};
+use super::{Found, FoundHit, PeerNo};
+use crate::share_path::SharePath;
+use crate::wire::index::{Kind, MAX_HOLDERS};
+
+/// Most peers that are counted for a folder.
+pub(super) const MAX_FOLDER_PEERS: usize = 64;
+/// Files that are added up for the size of one folder. It is told to be at least so big.
+pub(super) const MAX_FOLDER_FILES: usize = 1024;
+
+/// Hits of one search.
+pub(super) struct Collector<'a> {
+    engine: &'a Engine,
+    filter: &'a Filter,
+    after: Option<Cursor>,
+    found: Vec<Candidate>,
+    /// Which candidate stands for a content that may have more documents.
+    contents: HashMap<ContentNo, u32>,
+    /// Which candidate stands for a folder, by the hash of its path.
+    folders: HashMap<u64, u32>,
+    folder_peers: Vec<Vec<u32>>,
+    hasher: RandomState,
+    /// The folder of the document before: most often it is the same.
+    last_folder: Option<(Vec<u8>, u32)>,
+    /// How many candidates have each score.
+    histogram: Vec<u32>,
+}
+
+/// One hit, before anything is looked up for it.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    score: u32,
+    doc: DocNo,
+    kind: CandidateKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CandidateKind {
+    File,
+    /// A folder on the path of the document: how many bytes of the path it is, and which list of peers is its.
+    Folder {
+        len: u16,
+        peers: u32,
+    },
+}
+
+/// A place in the order of hits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) score: u32,
+    pub(super) path: String,
+    pub(super) key: u64,
+}
+
+impl Cursor {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (score, rest) = text.split_once(':')?;
+        let (key, path) = rest.split_once(':')?;
+        Some(Self { score: score.parse().ok()?, key: u64::from_str_radix(key, 16).ok()?, path: path.to_owned() })
+    }
+
+    pub(super) fn text(&self) -> String {
+        format!("{}:{:x}:{}", self.score, self.key, self.path)
+    }
+
+    /// Whether a hit comes after this place.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        self.order(other).is_lt()
+    }
+
+    /// Better first.
+    pub(super) fn order(&self, other: &Self) -> std::cmp::Ordering {
+        other.score.cmp(&self.score).then_with(|| self.path.cmp(&other.path)).then_with(|| self.key.cmp(&other.key))
+    }
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(engine: &'a Engine, filter: &'a Filter, after: Option<Cursor>) -> Self {
+        Self {
+            engine,
+            filter,
+            after,
+            found: Vec::new(),
+            contents: HashMap::new(),
+            folders: HashMap::new(),
+            folder_peers: Vec::new(),
+            hasher: RandomState::new(),
+            last_folder: None,
+            histogram: Vec::new(),
+        }
+    }
+
+    /// How many hits there are.
+    pub(super) fn total(&self) -> usize {
+        self.found.len()
+    }
+
+    /// The score of the hit at a place among the best that come after the cursor; 0 when there are not so many.
+    pub(super) fn score_at(&self, place: usize) -> u32 {
+        let mut seen = 0;
+        for (score, count) in self.histogram.iter().enumerate().rev() {
+            seen += *count as usize;
+            if seen > place {
+                return score as u32;
+            }
+        }
+        0
+    }
+
+    /// Takes a document whose file fits, with its score but for sources.
+    pub(super) fn file(&mut self, doc: DocNo, score: u32) {
+        let Some((content, hashed)) = self.engine.relation.content(doc) else { return };
+        if !hashed || !self.engine.relation.is_shared(doc) {
+            let copies = match self.engine.relation.holders(doc) {
+                [_] => 1,
+                _ => self.engine.copies(content),
+            };
+            self.push(Candidate { score: score + popularity(copies), doc, kind: CandidateKind::File });
+            return;
+        }
+        let at = match self.contents.entry(content) {
+            Slot::Vacant(vacant) => {
+                vacant.insert(self.found.len() as u32);
+                let score = score + popularity(self.engine.copies(content));
+                self.push(Candidate { score, doc, kind: CandidateKind::File });
+                return;
+            }
+            Slot::Occupied(known) => *known.get(),
+        };
+        let known = self.found[at as usize];
+        let score = score + popularity(self.engine.copies(content));
+        if score > known.score || (score == known.score && self.engine.path(doc) < self.engine.path(known.doc)) {
+            self.count(known.score, -1);
+            self.count(score, 1);
+            self.found[at as usize] = Candidate { score, doc, ..known };
+        }
+    }
+
+    /// Takes a folder on the path of a document that some peers hold, with the score of the document but for sources: a folder is
+    /// worth a little more than the best of what it holds.
+    pub(super) fn folder(&mut self, doc: DocNo, path: &[u8], score: u32, holders: impl Iterator<Item = Holder>) {
+        let score = score + FOLDER;
+        let at = match &self.last_folder {
+            Some((last, at)) if last == path => *at,
+            _ => {
+                let fresh = self.found.len() as u32;
+                let at = *self.folders.entry(self.hasher.hash_one(path)).or_insert(fresh);
+                if at == fresh {
+                    let kind = CandidateKind::Folder { len: path.len() as u16, peers: self.folder_peers.len() as u32 };
+                    self.folder_peers.push(Vec::new());
+                    self.push(Candidate { score, doc, kind });
+                }
+                self.last_folder = Some((path.to_vec(), at));
+                at
+            }
+        };
+        let Some(candidate) = self.found.get_mut(at as usize) else { return };
+        let before = candidate.score;
+        candidate.score = before.max(score);
+        let CandidateKind::Folder { peers, .. } = candidate.kind else { return };
+        if score > before {
+            self.count(before, -1);
+            self.count(score, 1);
+        }
+        let Some(known) = self.folder_peers.get_mut(peers as usize) else { return };
+        for holder in holders {
+            if known.last() != Some(&holder.slot) && known.len() < MAX_FOLDER_PEERS && !known.contains(&holder.slot) {
+                known.push(holder.slot);
+            }
+        }
+    }
+
+    fn push(&mut self, candidate: Candidate) {
+        self.count(candidate.score, 1);
+        self.found.push(candidate);
+    }
+
+    fn count(&mut self, score: u32, by: i32) {
+        if self.after.as_ref().is_some_and(|after| score > after.score) {
+            return;
+        }
+        let score = score as usize;
+        if self.histogram.len() <= score {
+            self.histogram.resize(score + 64, 0);
+        }
+        self.histogram[score] = self.histogram[score].saturating_add_signed(by);
+    }
+
+    /// The page after the cursor.
+    pub(super) fn page(mut self, limit: usize) -> Found {
+        let total = self.found.len() as u64;
+        let mut found = std::mem::take(&mut self.found);
+        let mut needed = limit + 1;
+        if let Some(after) = &self.after {
+            found.retain(|candidate| candidate.score <= after.score);
+            // Any of those that tie may come before the cursor.
+            needed += found.iter().filter(|candidate| candidate.score == after.score).count();
+        }
+        if needed < found.len() {
+            let (_, last, _) = found.select_nth_unstable_by_key(needed - 1, |candidate| std::cmp::Reverse(candidate.score));
+            let least = last.score;
+            found.retain(|candidate| candidate.score >= least);
+        }
+        let placed = found.into_iter().map(|candidate| (self.place(&candidate), candidate));
+        let mut placed: Vec<(Cursor, Candidate)> =
+            placed.filter(|(place, _)| self.after.as_ref().is_none_or(|after| after.is_before(place))).collect();
+        placed.sort_unstable_by(|(a, _), (b, _)| a.order(b));
+        let more = placed.len() > limit;
+        placed.truncate(limit);
+        let next = placed.last().filter(|_| more).map(|(place, _)| place.text());
+        let hits = placed.into_iter().filter_map(|(place, candidate)| self.hit(place.path, &candidate)).collect();
+        Found { hits, total, more: false, corrected: None, next }
+    }
+
+    /// Where a candidate stands in the order of hits.
+    fn place(&self, candidate: &Candidate) -> Cursor {
+        let mut path = self.engine.path(candidate.doc);
+        let key = match candidate.kind {
+            CandidateKind::Folder { len, .. } => {
+                path.truncate(len.into());
+                u64::MAX
+            }
+            CandidateKind::File => self.key(candidate.doc),
+        };
+        Cursor { score: candidate.score, path, key }
+    }
+
+    /// Tells apart what has the same path.
+    fn key(&self, doc: DocNo) -> u64 {
+        match self.engine.relation.content(doc) {
+            Some((content, true)) => content_key(&self.engine.relation.id(content)),
+            _ => self.engine.relation.holders(doc).first().map_or(0, |holder| u64::from(self.engine.peers.get(holder.slot).number.0)),
+        }
+    }
+
+    fn hit(&self, path: String, candidate: &Candidate) -> Option<FoundHit> {
+        let path = SharePath::parse(&path).ok()?;
+        match candidate.kind {
+            CandidateKind::File => self.file_hit(path, candidate.doc),
+            CandidateKind::Folder { peers, .. } => Some(self.folder_hit(path, peers)),
+        }
+    }
+
+    fn file_hit(&self, path: SharePath, doc: DocNo) -> Option<FoundHit> {
+        let relation = &self.engine.relation;
+        let (content, hashed) = relation.content(doc)?;
+        let docs = relation.docs_of(content).iter();
+        let all = docs.flat_map(|doc| relation.holders(*doc).iter().map(|holder| (*doc, *holder)));
+        let mut held: Vec<(PeerNo, DocNo)> = all
+            .filter(|(_, holder)| self.filter.allows(self.engine, holder.slot))
+            .take(MOST_HOLDERS)
+            .map(|(doc, holder)| (self.engine.peers.get(holder.slot).number, doc))
+            .collect();
+        held.sort_unstable();
+        let peers = held.chunk_by(|a, b| a.0 == b.0);
+        let sources = peers.clone().count() as u32;
+        let holders = peers.take(MAX_HOLDERS).filter_map(|same| {
+            let path = same.iter().map(|(_, doc)| self.engine.path(*doc)).min()?;
+            Some((same.first()?.0, SharePath::parse(&path).ok()?))
+        });
+        let fitting = relation.holders(doc).iter().filter(|holder| self.filter.fits_holder(self.engine, **holder));
+        Some(FoundHit {
+            content_id: hashed.then(|| relation.id(content)),
+            path,
+            kind: Kind::File,
+            size: relation.size(content),
+            mtime: fitting.map(|holder| i64::from(holder.mtime)).max().unwrap_or(0),
+            sources,
+            holders: holders.collect(),
+        })
+    }
+
+    fn folder_hit(&self, path: SharePath, peers: u32) -> FoundHit {
+        let slots = self.folder_peers.get(peers as usize).map(Vec::as_slice).unwrap_or_default();
+        let mut numbers: Vec<(PeerNo, u32)> = slots.iter().map(|slot| (self.engine.peers.get(*slot).number, *slot)).collect();
+        numbers.sort_unstable();
+        FoundHit {
+            content_id: None,
+            kind: Kind::Folder,
+            size: numbers.first().map_or(0, |(_, slot)| self.folder_size(*slot, &path)),
+            mtime: 0,
+            sources: numbers.len() as u32,
+            holders: numbers.iter().take(MAX_HOLDERS).map(|(peer, _)| (*peer, path.clone())).collect(),
+            path,
+        }
+    }
+
+    /// The bytes in a peer's files below a folder.
+    fn folder_size(&self, slot: u32, folder: &SharePath) -> u64 {
+        let below = format!("{folder}/");
+        let relation = &self.engine.relation;
+        let mut path = Vec::new();
+        let docs = self.engine.files_from(slot, &below).take(MAX_FOLDER_FILES).take_while(|doc| {
+            self.engine.texts.read(*doc, &mut path);
+            path.starts_with(below.as_bytes())
+        });
+        docs.filter_map(|doc| relation.content(doc)).fold(0, |sum: u64, (content, _)| sum.saturating_add(relation.size(content)))
+    }
+}
+
+/// Tells apart contents that have the same path.
+pub(super) fn content_key(id: &crate::content_id::ContentId) -> u64 {
+    id.as_bytes().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}

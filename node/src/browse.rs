@@ -7,7 +7,7 @@ use potluck_common::codec::Malformed;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::search::PeerNo;
-use potluck_common::search::answer::{Card, Directory, answer};
+use potluck_common::search::answer::{Card, Directory, answer, is_named};
 use potluck_common::wire::index::{Address, Answer, List, ListPage, Nickname, PeerInfo, PeersPage, Request, Search, Sources};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 use tokio::sync::{Semaphore, watch};
@@ -53,6 +53,10 @@ impl Directory for Myself {
 
     fn card(&self, peer: PeerNo) -> Option<Card<'_>> {
         (peer == ME).then_some(Card { peer: self.me, nickname: &self.nickname, addresses: &self.addresses })
+    }
+
+    fn peers_named(&self, name: &str) -> Vec<PeerNo> {
+        is_named(name, &self.me, &self.nickname).then_some(ME).into_iter().collect()
     }
 
     fn unix_now(&self) -> Option<i64> {

@@ -314,6 +314,7 @@ impl Listing<'_> {
         });
         unhashed.into_iter().for_each(|(mtime, path)| self.work.queue.add(mtime, path));
         self.batch.clear();
+        self.work.shares.tend_index();
     }
 
     /// Forgets what is gone, except below folders that could not be looked into.
@@ -346,6 +347,7 @@ fn remember_forever(
             }
         }
         remember(shares, state, &batch);
+        shares.tend_index();
         batch.iter().for_each(|(path, _)| queue.done(path));
         tell_if_indexed(shares, queue, events);
     }

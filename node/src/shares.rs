@@ -27,6 +27,8 @@ pub(crate) struct Shares {
     table: Mutex<Table>,
     /// The journal's revision: who publishes waits for it to move.
     revision: watch::Sender<u64>,
+    /// Held by the thread that tends the index.
+    tending: Mutex<()>,
 }
 
 /// Everything that is known of the shares.
@@ -91,7 +93,7 @@ impl Shares {
         let mut index = Index::new();
         index.set_online(ME, true);
         let table = Table { shares: BTreeMap::new(), files: HashMap::new(), contents: HashMap::new(), journal: Journal::new(epoch), index };
-        Self { table: Mutex::new(table), revision: watch::Sender::new(0) }
+        Self { table: Mutex::new(table), revision: watch::Sender::new(0), tending: Mutex::new(()) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
@@ -106,6 +108,23 @@ impl Shares {
         drop(table);
         self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
         result
+    }
+
+    /// Keeps the index small and fast: joins its segments off the lock, tidies it in short steps. Takes what time it
+    /// needs; for threads that may.
+    pub(crate) fn tend_index(&self) {
+        let Ok(_only_one) = self.tending.try_lock() else { return };
+        loop {
+            let job = self.lock().index.next_job();
+            match job {
+                Some(job) => {
+                    let done = job.run();
+                    self.lock().index.finish_job(done);
+                }
+                None if self.lock().index.tidy() => {}
+                None => return,
+            }
+        }
     }
 
     /// Moves whenever what is told changes.

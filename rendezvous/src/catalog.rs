@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
-use potluck_common::search::answer::{Card, Directory, PageBudget, answer};
-use potluck_common::search::{Index, PeerNo, Totals};
+use potluck_common::search::answer::{Card, Directory, PageBudget, answer, is_named};
+use potluck_common::search::{Done, Index, Job, PeerNo, Totals};
 use potluck_common::wire::index::{
     Address, Answer, Change, MAX_PAGE, Nickname, PeerInfo, Peers, PeersPage, Publish, Request, SearchPage, SourcesFound,
 };
@@ -38,6 +38,7 @@ pub struct Catalog {
     limits: Limits,
     lease: Duration,
     groups: HashMap<Namespace, Group>,
+    next_serial: u64,
     memberships: HashMap<PeerKey, BTreeSet<Namespace>>,
     held: Held,
 }
@@ -69,9 +70,29 @@ pub enum Published {
 /// The peers and files of one namespace.
 #[derive(Debug, Default)]
 struct Group {
+    /// Tells it from another of the same name, before or after it.
+    serial: u64,
     index: Index,
+    /// The calendar at the last tick, in seconds since 1970.
+    unix_now: Option<i64>,
     numbers: Numbers,
     registrations: BTreeMap<PeerKey, Registration>,
+}
+
+/// Work on the index of one namespace, or its result.
+#[derive(Debug)]
+pub struct IndexJob<T> {
+    namespace: Namespace,
+    serial: u64,
+    work: T,
+}
+
+impl IndexJob<Job> {
+    /// Does the work: up to 100 ms of one core.
+    #[must_use]
+    pub fn run(self) -> IndexJob<Done> {
+        IndexJob { namespace: self.namespace, serial: self.serial, work: self.work.run() }
+    }
 }
 
 #[derive(Debug)]
@@ -108,7 +129,7 @@ impl Catalog {
     /// A catalog of nothing. `lease` is how long a registration lasts that is not renewed.
     #[must_use]
     pub fn new(limits: Limits, lease: Duration) -> Self {
-        Self { limits, lease, groups: HashMap::new(), memberships: HashMap::new(), held: Held::default() }
+        Self { limits, lease, groups: HashMap::new(), next_serial: 0, memberships: HashMap::new(), held: Held::default() }
     }
 
     /// How long a registration lasts that is not renewed.
@@ -236,6 +257,34 @@ impl Catalog {
         }
     }
 
+    /// Takes the calendar, in seconds since 1970-01-01 UTC: what is new is told by it.
+    pub fn set_calendar(&mut self, unix_now: i64) {
+        self.groups.values_mut().for_each(|group| group.unix_now = Some(unix_now));
+    }
+
+    /// A few milliseconds of tidying in the indexes.
+    pub fn tidy(&mut self) {
+        for group in self.groups.values_mut() {
+            let _more = group.index.tidy();
+        }
+    }
+
+    /// Work on an index that takes too long to wait for: run it elsewhere, then give the result to
+    /// [`finish_job`](Self::finish_job).
+    pub fn next_job(&mut self) -> Option<IndexJob<Job>> {
+        self.groups.iter_mut().find_map(|(namespace, group)| {
+            let work = group.index.next_job()?;
+            Some(IndexJob { namespace: namespace.clone(), serial: group.serial, work })
+        })
+    }
+
+    /// Takes the result of a job over, unless its index is gone by now.
+    pub fn finish_job(&mut self, done: IndexJob<Done>) {
+        if let Some(group) = self.groups.get_mut(&done.namespace).filter(|group| group.serial == done.serial) {
+            group.index.finish_job(done.work);
+        }
+    }
+
     /// Answers a request that reads. A namespace in which nobody is registered is an empty one, not an error.
     #[must_use]
     pub fn answer(&self, request: &Request) -> Answer {
@@ -275,7 +324,9 @@ impl Catalog {
             self.admit(namespace, &peer)?;
         }
         self.memberships.entry(peer).or_default().insert(namespace.clone());
-        let group = self.groups.entry(namespace.clone()).or_default();
+        let serial = self.next_serial;
+        let group = self.groups.entry(namespace.clone()).or_insert_with(|| Group { serial, ..Group::default() });
+        self.next_serial = serial.max(group.serial + 1);
         let registration = group.registrations.entry(peer).or_insert_with(|| Registration {
             no: group.numbers.give(peer),
             nickname: Nickname::default(),
@@ -353,6 +404,15 @@ impl Directory for Group {
         let peer = self.numbers.holder(peer)?;
         let Registration { nickname, addresses, .. } = self.registrations.get(&peer)?;
         Some(Card { peer, nickname, addresses })
+    }
+
+    fn peers_named(&self, name: &str) -> Vec<PeerNo> {
+        let is_meant = |(peer, registration): &(&PeerKey, &Registration)| is_named(name, peer, &registration.nickname);
+        self.registrations.iter().filter(is_meant).map(|(_, registration)| registration.no).collect()
+    }
+
+    fn unix_now(&self) -> Option<i64> {
+        self.unix_now
     }
 }
 

@@ -38,6 +38,13 @@ impl Clock {
     }
 }
 
+/// The calendar in whole seconds since 1970-01-01 UTC.
+#[allow(clippy::disallowed_methods)] // the one place
+pub(crate) fn unix_seconds() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
 /// A time for tests to start from.
 #[cfg(test)]
 pub(crate) fn some_time() -> Instant {

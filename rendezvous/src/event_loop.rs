@@ -5,17 +5,20 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::future::OptionFuture;
 use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm, TransportError};
+use potluck_common::search::Done;
 use potluck_common::transport::{build_swarm, is_taken};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::behaviour::{Behaviour, BehaviourEvent};
-use crate::catalog::Catalog;
-use crate::clock::Clock;
+use crate::catalog::{Catalog, IndexJob};
+use crate::clock::{Clock, unix_seconds};
 use crate::config::Config;
 use crate::liveness::Liveness;
 use crate::quota::Conduct;
@@ -31,6 +34,8 @@ pub(crate) struct EventLoop<F> {
     pub(crate) swarm: Swarm<Behaviour>,
     pub(crate) catalog: Catalog,
     pub(crate) liveness: Liveness,
+    /// Segments of an index that are being joined on another thread.
+    index_job: Option<JoinHandle<IndexJob<Done>>>,
     pub(crate) conduct: Conduct,
     clock: Clock,
     on_event: F,
@@ -46,6 +51,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             swarm,
             catalog: Catalog::new(config.limits, config.lease),
             liveness: Liveness::default(),
+            index_job: None,
             conduct: Conduct::default(),
             clock: Clock::start(),
             on_event,
@@ -63,6 +69,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm(event)?,
                 _ = tick.tick() => self.on_tick(),
+                Some(done) = OptionFuture::from(self.index_job.as_mut()) => self.on_index_job(done.ok()),
                 () = &mut shutdown => return Ok(()),
             }
         }
@@ -118,6 +125,24 @@ impl<F: FnMut(Event)> EventLoop<F> {
             self.catalog.handle_silent(&peer);
         }
         self.catalog.handle_tick(now);
+        self.catalog.set_calendar(unix_seconds());
+        self.catalog.tidy();
+        self.start_index_job();
+    }
+
+    /// Joins segments of an index on another thread, one at a time.
+    fn start_index_job(&mut self) {
+        if self.index_job.is_none() {
+            self.index_job = self.catalog.next_job().map(|job| tokio::task::spawn_blocking(|| job.run()));
+        }
+    }
+
+    fn on_index_job(&mut self, done: Option<IndexJob<Done>>) {
+        self.index_job = None;
+        if let Some(done) = done {
+            self.catalog.finish_job(done);
+        }
+        self.start_index_job();
     }
 
     fn on_listening(&mut self, address: Multiaddr) {

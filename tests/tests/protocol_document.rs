@@ -1,6 +1,8 @@
 //! `docs/PROTOCOL.md` can be trusted: every example in it is what our programs send, byte for byte, and every limit that it
 //! names is the one in the code.
 
+#![allow(clippy::unwrap_used)] // clippy knows `#[test]` functions, not their helpers
+
 use std::collections::BTreeMap;
 
 use potluck_common::codec::{decode, encode};

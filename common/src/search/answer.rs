@@ -29,6 +29,9 @@ pub trait Directory {
     /// The peer that has a number.
     fn card(&self, peer: PeerNo) -> Option<Card<'_>>;
 
+    /// The peers that a user means by a PeerId, its last letters or a nickname, for `peer:anna`.
+    fn peers_named(&self, name: &str) -> Vec<PeerNo>;
+
     /// The time in seconds since 1970-01-01 UTC, for `newer:7d`; `None` where it is not known, and then nothing is new.
     fn unix_now(&self) -> Option<i64> {
         None
@@ -44,6 +47,15 @@ pub struct Card<'a> {
     pub nickname: &'a Nickname,
     /// Where it listens.
     pub addresses: &'a Bounded<Address, MAX_ADDRESSES>,
+}
+
+/// Least letters of a PeerId's end that name a peer.
+const LEAST_LETTERS: usize = 4;
+
+/// Whether a user means this peer by a name in a search, which was folded: a nickname, a PeerId or its last letters.
+#[must_use]
+pub fn is_named(name: &str, peer: &PeerKey, nickname: &str) -> bool {
+    super::fold(nickname) == name || (name.len() >= LEAST_LETTERS && peer.to_string().to_ascii_lowercase().ends_with(name))
 }
 
 /// What is left of a message for the items of a list.
@@ -117,7 +129,9 @@ pub fn list(index: &Index, directory: &impl Directory, ask: &List) -> Result<Lis
 pub fn search(index: &Index, directory: &impl Directory, ask: &Search) -> SearchPage {
     let query = Query::parse(&ask.text);
     let now = directory.unix_now().unwrap_or(i64::MAX);
-    let page = |limit| index.search(&query, None, ask.after.as_deref(), limit, now);
+    let only: Option<Vec<PeerNo>> =
+        (!query.peers.is_empty()).then(|| query.peers.iter().flat_map(|name| directory.peers_named(name)).collect());
+    let page = |limit| index.search(&query, only.as_deref(), ask.after.as_deref(), limit, now);
     let tell = |hits: Vec<FoundHit>| -> Vec<Hit> { hits.into_iter().map(|hit| tell_hit(directory, hit)).collect() };
     let mut found = page(page_size(ask.limit));
     let mut hits = tell(std::mem::take(&mut found.hits));
@@ -269,6 +283,11 @@ mod tests {
         fn card(&self, peer: PeerNo) -> Option<Card<'_>> {
             self.0.get(peer.0 as usize).map(|(peer, nickname, addresses)| Card { peer: *peer, nickname, addresses })
         }
+
+        fn peers_named(&self, name: &str) -> Vec<PeerNo> {
+            let is_meant = |(_, (peer, nickname, _)): &(usize, &(PeerKey, Nickname, _))| is_named(name, peer, nickname);
+            self.0.iter().enumerate().filter(is_meant).map(|(no, _)| PeerNo(no as u32)).collect()
+        }
     }
 
     fn long_path(name: &str) -> SharePath {
@@ -353,6 +372,20 @@ mod tests {
         assert!((40..200).contains(&found.peers.len()), "{} peers", found.peers.len());
         assert!(found.found.iter().all(|of| !of.peers.is_empty() && of.peers.iter().all(|at| usize::from(*at) < found.peers.len())));
         assert!(found.found.len() > 50, "{} contents", found.found.len());
+    }
+
+    #[test]
+    fn a_search_may_be_limited_to_a_peer_by_the_end_of_its_name() {
+        let crowd = Crowd::of(3);
+        let mut index = full_index(&crowd, 2);
+        let only = Entry { path: long_path("mine"), size: 1, mtime: 0, content_id: Some(ContentId::of(b"mine")) };
+        index.put(PeerNo(1), &only);
+        let letters = crowd.0[1].0.short();
+        let ask = |text: &str| Search { namespace: Namespace::default(), text: Text::truncated(text), after: None, limit: 10 };
+        assert_eq!(search(&index, &crowd, &ask("mine")).total, 1);
+        assert_eq!(search(&index, &crowd, &ask(&format!("mine peer:{letters}"))).total, 1);
+        assert_eq!(search(&index, &crowd, &ask("mine peer:nobody")).total, 0);
+        assert_eq!(search(&index, &crowd, &ask(&format!("peer:{} mine", crowd.0[2].0))).total, 0);
     }
 
     #[test]

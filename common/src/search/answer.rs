@@ -52,10 +52,11 @@ pub struct Card<'a> {
 /// Least letters of a PeerId's end that name a peer.
 const LEAST_LETTERS: usize = 4;
 
-/// Whether a user means this peer by a name in a search, which was folded: a nickname, a PeerId or its last letters.
+/// Whether a user means this peer by a name in a search: a nickname, whatever its case and accents, a PeerId or its last
+/// letters.
 #[must_use]
 pub fn is_named(name: &str, peer: &PeerKey, nickname: &str) -> bool {
-    super::fold(nickname) == name || (name.len() >= LEAST_LETTERS && peer.to_string().to_ascii_lowercase().ends_with(name))
+    super::fold(nickname) == super::fold(name) || (name.len() >= LEAST_LETTERS && peer.to_string().ends_with(name))
 }
 
 /// What is left of a message for the items of a list.

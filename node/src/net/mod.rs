@@ -10,6 +10,8 @@ mod pending;
 
 pub use handle::{AskError, DialError, Identity, Inbound, IndexReply, NetEvent, NetHandle, PieceReply};
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, Swarm, multiaddr::Protocol};
 use potluck_common::buffer::BufferPool;
@@ -72,23 +74,23 @@ fn start_listening(swarm: &mut Swarm<Behaviour>, listen: &Listen) -> Result<(), 
         Listen::Nowhere => Ok(()),
         Listen::At(addresses) => addresses.iter().try_for_each(|address| listen_on(swarm, address)),
         Listen::Default => {
-            let port = if listen_everywhere(swarm, NODE_PORT).is_ok() { return Ok(()) } else { 0 };
-            listen_everywhere(swarm, port)
+            // Another node of this machine has the usual port: any free one does.
+            listen_everywhere(swarm, NODE_PORT).or_else(|_| listen_everywhere(swarm, 0))
         }
     }
 }
 
 /// Listens on all interfaces at a port, TCP and QUIC. IPv6 where the system has it.
 fn listen_everywhere(swarm: &mut Swarm<Behaviour>, port: u16) -> Result<(), NetError> {
-    listen_on(swarm, &Multiaddr::from(std::net::Ipv4Addr::UNSPECIFIED).with(Protocol::Tcp(port)))?;
-    let optional = [
-        Multiaddr::from(std::net::Ipv4Addr::UNSPECIFIED).with(Protocol::Udp(port)).with(Protocol::QuicV1),
-        Multiaddr::from(std::net::Ipv6Addr::UNSPECIFIED).with(Protocol::Tcp(port)),
-        Multiaddr::from(std::net::Ipv6Addr::UNSPECIFIED).with(Protocol::Udp(port)).with(Protocol::QuicV1),
-    ];
-    for address in optional {
-        if let Err(error) = listen_on(swarm, &address) {
-            tracing::debug!(%error, "not listening there");
+    let (v4, v6) = (Multiaddr::from(Ipv4Addr::UNSPECIFIED), Multiaddr::from(Ipv6Addr::UNSPECIFIED));
+    let tcp = |ip: &Multiaddr| ip.clone().with(Protocol::Tcp(port));
+    let quic = |ip: &Multiaddr| ip.clone().with(Protocol::Udp(port)).with(Protocol::QuicV1);
+    // All are looked at before the first is listened on: to the system, IPv6 takes IPv4's port as well.
+    let optional = [quic(&v4), tcp(&v6), quic(&v6)].map(|address| (is_taken(&address), address));
+    listen_on(swarm, &tcp(&v4))?;
+    for (_, address) in optional.iter().filter(|(is_taken, _)| !is_taken) {
+        if let Err(error) = swarm.listen_on(address.clone()) {
+            tracing::debug!(%address, %error, "not listening there");
         }
     }
     Ok(())

@@ -568,7 +568,7 @@ mod tests {
     /// Whether anything at all is told of peer 1 of `with_one_peer`.
     fn is_told(catalog: &Catalog) -> bool {
         let told = !listed(catalog).is_empty();
-        assert_eq!(told, found(catalog, "s") == 2);
+        assert_eq!(told, found(catalog, "s") == 3, "two files and their folder");
         assert_eq!(told, sources_of(catalog, "s/a") == 1);
         assert_eq!(told, list(catalog, peer(1)).is_ok());
         told

@@ -206,7 +206,7 @@ impl RawClient {
         Self { swarm, tracker }
     }
 
-    /// Sends bytes and waits for the answer; `None` when the connection is closed instead.
+    /// Sends bytes and waits for the answer; `None` when the stream or the connection is closed instead.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Option<Answer> {
         let id = self.swarm.behaviour_mut().send_request(&self.tracker, bytes.to_vec());
         loop {
@@ -214,7 +214,7 @@ impl RawClient {
                 SwarmEvent::Behaviour(rr::Event::OutboundFailure { .. }) => return None,
                 SwarmEvent::Behaviour(event) => {
                     if let Some(bytes) = answer_to(id, event) {
-                        return Some(potluck_common::codec::decode(&bytes).unwrap());
+                        return (!bytes.is_empty()).then(|| potluck_common::codec::decode(&bytes).unwrap());
                     }
                 }
                 _ => {}

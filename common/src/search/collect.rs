@@ -2,8 +2,9 @@
 //!
 //! Documents come in as they are found, in any order. Those of one content are one hit, which has the best of their scores;
 //! nearly all contents have one document, which is marked, so that only the others go through a table. Paths are not looked at
-//! but where scores tie. The order of hits is total (score, path, key), and a cursor names a place in it, not a count of hits: what
-//! is published or withdrawn between two pages neither repeats hits nor leaves any out.
+//! but where scores tie. The order of hits is total: the better score first, then the lesser path, then the lesser key, and no two
+//! hits are alike in all three. A cursor names a place in it, not a count of hits: what is published or withdrawn between two pages
+//! neither repeats hits nor leaves any out.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -14,6 +15,7 @@ use super::filter::Filter;
 use super::rank::{FOLDER, popularity};
 use super::relation::{ContentNo, DocNo, Holder};
 use super::{Found, FoundHit, PeerNo};
+use crate::content_id::ContentId;
 use crate::share_path::SharePath;
 use crate::wire::index::{Kind, MAX_HOLDERS};
 
@@ -63,14 +65,15 @@ enum CandidateKind {
 pub(super) struct Cursor {
     pub(super) score: u32,
     pub(super) path: String,
-    pub(super) key: u64,
+    /// Tells apart hits of one path: see [`content_key`]. Of a file that is not hashed yet its peer's number, of a folder the greatest.
+    pub(super) key: u128,
 }
 
 impl Cursor {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (score, rest) = text.split_once(':')?;
         let (key, path) = rest.split_once(':')?;
-        Some(Self { score: score.parse().ok()?, key: u64::from_str_radix(key, 16).ok()?, path: path.to_owned() })
+        Some(Self { score: score.parse().ok()?, key: u128::from_str_radix(key, 16).ok()?, path: path.to_owned() })
     }
 
     pub(super) fn text(&self) -> String {
@@ -232,7 +235,7 @@ impl<'a> Collector<'a> {
         let key = match candidate.kind {
             CandidateKind::Folder { len, .. } => {
                 path.truncate(len.into());
-                u64::MAX
+                u128::MAX
             }
             CandidateKind::File => self.key(candidate.doc),
         };
@@ -240,10 +243,11 @@ impl<'a> Collector<'a> {
     }
 
     /// Tells apart what has the same path.
-    fn key(&self, doc: DocNo) -> u64 {
-        match self.engine.relation.content(doc) {
-            Some((content, true)) => content_key(&self.engine.relation.id(content)),
-            _ => self.engine.relation.holders(doc).first().map_or(0, |holder| u64::from(self.engine.peers.get(holder.slot).number.0)),
+    fn key(&self, doc: DocNo) -> u128 {
+        let relation = &self.engine.relation;
+        match relation.content(doc) {
+            Some((content, true)) => content_key(&relation.id(content), relation.size(content)),
+            _ => relation.holders(doc).first().map_or(0, |holder| u128::from(self.engine.peers.get(holder.slot).number.0)),
         }
     }
 
@@ -312,7 +316,26 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Tells apart contents that have the same path.
-pub(super) fn content_key(id: &crate::content_id::ContentId) -> u64 {
-    id.as_bytes().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+/// Tells apart contents that have the same path: those of one id too, of which peers say different sizes.
+///
+/// A hash, since ids and sizes are what peers say: whoever chose them alike in the bytes that a cursor has room for could
+/// push a hit off the edge of a page.
+pub(super) fn content_key(id: &ContentId, size: u64) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(id.as_bytes()).update(&size.to_be_bytes());
+    hasher.finalize().as_bytes().first_chunk().map_or(0, |first| u128::from_be_bytes(*first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share_path::MAX_PATH_BYTES;
+    use crate::wire::MAX_CURSOR_BYTES;
+
+    #[test]
+    fn the_longest_cursor_fits_in_a_message_and_reads_back() {
+        let cursor = Cursor { score: u32::MAX, path: ":".repeat(MAX_PATH_BYTES), key: u128::MAX };
+        assert!(cursor.text().len() <= MAX_CURSOR_BYTES);
+        assert_eq!(Cursor::parse(&cursor.text()), Some(cursor));
+    }
 }

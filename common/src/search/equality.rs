@@ -196,6 +196,24 @@ proptest! {
     }
 }
 
+/// Ids and sizes are what peers say: they may differ in either alone, and in a single byte.
+#[test]
+fn hits_of_one_path_and_score_stand_in_one_order_and_none_is_lost_between_pages() {
+    let mut both = Both::default();
+    for peer in 0..20 {
+        both.take(&Step::Online(peer, true));
+        let mut id = [0xff; 32];
+        id[31] = u8::try_from(peer / 8).unwrap();
+        let content_id = (peer < 16).then(|| ContentId::from_bytes(id));
+        let path = SharePath::parse(if peer == 19 { "ab/ab" } else { "ab" }).unwrap();
+        both.put(peer, &Entry { path, size: u64::from(peer % 8), mtime: 0, content_id });
+    }
+    for page in 1..5 {
+        both.searches_are_equal("ab", None, page);
+        both.searches_are_equal("", None, page);
+    }
+}
+
 /// Enough files for joined segments, and for searches that are cut.
 #[test]
 fn joined_segments_tell_what_a_scan_tells_before_and_after_most_peers_are_forgotten() {

@@ -184,9 +184,9 @@ impl Scan {
             .into_iter()
             .map(|(group, (score, hit))| {
                 let key = match group {
-                    Group::Content(id, _) => content_key(&id),
-                    Group::Unhashed(peer, _) => u64::from(peer.0),
-                    Group::Folder(_) => u64::MAX,
+                    Group::Content(id, size) => content_key(&id, size),
+                    Group::Unhashed(peer, _) => u128::from(peer.0),
+                    Group::Folder(_) => u128::MAX,
                 };
                 (Cursor { score, path: hit.path.to_string(), key }, hit)
             })

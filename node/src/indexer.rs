@@ -66,6 +66,8 @@ struct QueueState {
     running: HashSet<SharePath>,
     /// Files that change all the time, and when to try again.
     resting: HashMap<SharePath, Instant>,
+    /// Whether a share is being listed: names come first, and want the disk and the cores for themselves.
+    is_listing: bool,
 }
 
 /// Everything that the threads need.
@@ -140,12 +142,19 @@ impl Queue {
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
-            if let Some(path) = state.wanted.pop().or_else(|| state.rest.pop_last().map(|(_, path)| path)) {
+            let in_turn = |state: &mut QueueState| state.rest.pop_last().map(|(_, path)| path);
+            let next = state.wanted.pop().or_else(|| if state.is_listing { None } else { in_turn(&mut state) });
+            if let Some(path) = next {
                 state.running.insert(path.clone());
                 return Some(path);
             }
             state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn set_listing(&self, is_listing: bool) {
+        self.lock().is_listing = is_listing;
+        self.more.notify_all();
     }
 
     fn done(&self, path: &SharePath) {
@@ -216,8 +225,10 @@ impl Work {
         let Some(dir) = self.shares.lock().share_dir(name) else { return };
         let mut listing =
             Listing { work: self, batch: Vec::with_capacity(BATCH), seen: HashSet::new(), skipped: Vec::new(), unreadable: Vec::new() };
+        self.queue.set_listing(true);
         let outcome = scan(&dir, &mut |event| listing.take(event));
         listing.flush();
+        self.queue.set_listing(false);
         match outcome {
             Ok(summary) if !summary.stopped => listing.finish(name, &summary),
             Ok(_) => {}
@@ -314,7 +325,6 @@ impl Listing<'_> {
         });
         unhashed.into_iter().for_each(|(mtime, path)| self.work.queue.add(mtime, path));
         self.batch.clear();
-        self.work.shares.tend_index();
     }
 
     /// Forgets what is gone, except below folders that could not be looked into.
@@ -326,6 +336,7 @@ impl Listing<'_> {
             table.set_state(name, ShareState::Hashing);
         });
         tell_if_indexed(&work.shares, &work.queue, &work.events);
+        work.shares.tend_index();
     }
 }
 

@@ -85,7 +85,7 @@ fn run(args: &[String]) -> Result {
     tell.step("building the programs where they are out of date");
     let town = Town::new()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let folder = town.path("");
+    let (folder, keep) = (town.path(""), plan.keep);
     runtime.block_on(async {
         let (done, finished) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
@@ -95,7 +95,7 @@ fn run(args: &[String]) -> Result {
             ended = finished => ended?,
             _ = tokio::signal::ctrl_c() => {
                 let _ = std::fs::remove_dir_all(folder); // Ctrl-C ends the programs of the swarm too
-                Err(Failure::new("interrupted; the swarm is gone"))
+                if keep { Ok(()) } else { Err(Failure::new("interrupted; the swarm is stopped and removed")) }
             }
         }
     })
@@ -181,7 +181,7 @@ impl Swarm {
         for node in [&ada, &bob, &cleo] {
             let listed = node.process().event("listed", VERB_LIMIT)?;
             node.process().event("registered", PATIENCE)?;
-            let what = format!("{} is registered and has listed {} files", node.name(), grouped(listed["files"].as_u64().unwrap_or(0)));
+            let what = format!("{} is registered and has listed {}", node.name(), files(listed["files"].as_u64().unwrap_or(0)));
             tell.note(&format!("{what}, {}, after {:.1} s", bytes(&listed["bytes"]), began.elapsed().as_secs_f64()));
         }
         for node in [&ada, &bob, &cleo] {
@@ -227,7 +227,7 @@ impl Swarm {
         if copied.is_empty() || copied.len() != done.len() {
             return Err(Failure::new(format!("{} files were announced and {} are there", done.len(), copied.len())));
         }
-        tell.note(&format!("{} files, each compared with its source by b3sum and sha256sum", copied.len()));
+        tell.note(&format!("{}, compared with the source by b3sum and sha256sum", files(copied.len() as u64)));
         Ok(())
     }
 
@@ -256,8 +256,12 @@ impl Swarm {
         let done: Vec<Value> = finished.done().into_iter().cloned().collect();
         let total: u64 = done.iter().filter_map(|file| file["bytes"].as_u64()).sum();
         let seconds = began.elapsed().as_secs_f64().max(0.001);
-        let what = if done.len() == 1 { "1 file".to_owned() } else { format!("{} files", grouped(done.len() as u64)) };
-        tell.note(&format!("{what}, {} in {seconds:.1} s: {}/s", human(total), human((total as f64 / seconds) as u64)));
+        tell.note(&format!(
+            "{}, {} in {seconds:.1} s: {}/s",
+            files(done.len() as u64),
+            human(total),
+            human((total as f64 / seconds) as u64)
+        ));
         Ok(done)
     }
 
@@ -328,6 +332,10 @@ fn human(bytes: u64) -> String {
         1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.2} GB", bytes as f64 / 1e9),
     }
+}
+
+fn files(number: u64) -> String {
+    if number == 1 { "1 file".to_owned() } else { format!("{} files", grouped(number)) }
 }
 
 /// A number with commas.

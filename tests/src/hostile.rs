@@ -2,7 +2,7 @@
 //!
 //! It is a libp2p program of its own, with our codec where it is honest and raw bytes where it is not. It offers files
 //! under any names, also such as no [`SharePath`] can hold, tells every searcher that it has what they look for, and
-//! answers for their bytes with one [`Lie`]. To teach it a new one, add a variant and its arm in [`Plan::answer_piece`].
+//! answers for their bytes with one [`Lie`]. To teach it a new one, add a variant and its arm in `Plan::answer_piece`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -195,7 +195,7 @@ pub struct NodeArgs {
     /// Where downloads go [default: the folder potluck in $XDG_DOWNLOAD_DIR or ~/Downloads]
     #[arg(long, value_name = "DIR", env = "POTLUCK_DOWNLOAD_DIR", hide_env_values = true)]
     pub download_dir: Option<PathBuf>,
-    /// What the node calls itself [default: user@host]
+    /// What the node calls itself [default: your user name at the host's]
     #[arg(long, value_name = "NAME", env = "POTLUCK_NICKNAME", hide_env_values = true, value_parser = values::nickname)]
     pub nickname: Option<String>,
     /// Most bytes per second to send, such as 10MiB/s or 10MB

@@ -11,7 +11,7 @@
 //! | `newer:7d` `newer:2026-01-31` | changed in the last `s` `m` `h` `d` `w` `y`, or on that day (UTC) or later |
 //! | `peer:anna` | of this peer, by nickname or PeerId; several: any of them |
 //!
-//! Case, accents and width do not count ([`fold`](super::fold::fold)). Filters join by *and*, what is repeated within `ext:`,
+//! Case, accents and width do not count ([`fold`]). Filters join by *and*, what is repeated within `ext:`,
 //! `type:` and `peer:` by *or*. A filter whose value makes no sense is a word: every text is a query.
 //!
 //! Folders are hits where a folder's own path holds all the words, unless a filter asks for what only files have.

@@ -2,7 +2,7 @@
 //!
 //! A request is one CBOR message of at most [`MAX_PIECE_REQUEST_BYTES`](super::MAX_PIECE_REQUEST_BYTES). An answer is
 //! the length of its header (four bytes, big endian), the header (CBOR), and a body of raw bytes whose length the header
-//! tells: at most [`MAX_BODY_BYTES`](super::MAX_BODY_BYTES), and never more than was asked for.
+//! tells: at most [`MAX_BODY_BYTES`], and never more than was asked for.
 
 use serde::{Deserialize, Serialize};
 

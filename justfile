@@ -48,6 +48,11 @@ swarm N='3':
 test *ARGS:
     cargo test --workspace "$@"
 
+# What takes too long for every day: 200 kills of a tracker under load
+[group('check')]
+gauntlet *ARGS:
+    cargo test --package potluck-tests --test scenarios -- --ignored --nocapture "$@"
+
 # Exactly what CI runs
 [group('check')]
 ci:

@@ -14,6 +14,13 @@
 //! A new connection alone brings nobody back who publishes: the same identity may have been started for another
 //! purpose. A peer that registered by rendezvous only knows no better, so its connection does.
 
+mod registration;
+mod restore;
+mod shelves;
+
+pub use restore::Saved;
+pub use shelves::ShelfNo;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -22,12 +29,14 @@ use potluck_common::peer::PeerKey;
 use potluck_common::search::answer::{Card, Directory, PageBudget, answer, is_named};
 use potluck_common::search::{Done, Index, Job, PeerNo, Totals};
 use potluck_common::wire::index::{
-    Address, Answer, Change, MAX_PAGE, Nickname, PeerInfo, Peers, PeersPage, Publish, Request, SearchPage, SourcesFound,
+    Address, Answer, MAX_PAGE, Nickname, PeerInfo, Peers, PeersPage, Publish, Request, SearchPage, SourcesFound,
 };
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal, Text};
 
 use crate::numbers::Numbers;
 use crate::quota::Limits;
+use registration::{Offer, OverQuota, Presence, Registration};
+use shelves::Shelves;
 
 /// How long a peer without a connection stays in the answers: a node that changes from Wi-Fi to cable is back by then.
 pub const GRACE: Duration = Duration::from_secs(2);
@@ -41,6 +50,7 @@ pub struct Catalog {
     next_serial: u64,
     memberships: HashMap<PeerKey, BTreeSet<Namespace>>,
     held: Held,
+    shelves: Shelves,
 }
 
 /// What the catalog holds in all.
@@ -56,8 +66,11 @@ pub struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Published {
-    /// The changes were taken: the peer is at the revision that it named.
-    Taken,
+    /// Nothing is new but the lease: the peer is at the revision that it named.
+    InStep,
+    /// The changes were taken: the peer is at the revision that it named. They are to be saved on this shelf, where those of
+    /// base 0 are the first.
+    Taken(ShelfNo),
     /// The changes do not follow on what is held: the revision that is, of the epoch that was named; 0 for none.
     OutOfStep(u64),
     /// A limit is reached. Changes up to the one that did not fit were taken, under the revision from before: they say
@@ -79,6 +92,14 @@ struct Group {
     registrations: BTreeMap<PeerKey, Registration>,
 }
 
+/// A registration and what belongs to it.
+struct Place<'a> {
+    index: &'a mut Index,
+    registration: &'a mut Registration,
+    held: &'a mut Held,
+    shelves: &'a mut Shelves,
+}
+
 /// Work on the index of one namespace, or its result.
 #[derive(Debug)]
 pub struct IndexJob<T> {
@@ -95,41 +116,11 @@ impl IndexJob<Job> {
     }
 }
 
-#[derive(Debug)]
-struct Registration {
-    no: PeerNo,
-    nickname: Nickname,
-    addresses: Bounded<Address, MAX_ADDRESSES>,
-    offer: Offer,
-    presence: Presence,
-    /// The truth about the lease; rendezvous events are not.
-    expires_at: Instant,
-}
-
-#[derive(Debug)]
-enum Offer {
-    /// Registered by rendezvous: no files, no name.
-    Nothing,
-    /// Published.
-    Files { epoch: u64, revision: u64, path_bytes: u64 },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    Online,
-    Silent,
-    Grace { until: Instant },
-    Parked,
-}
-
-/// A limit is reached.
-struct OverQuota;
-
 impl Catalog {
     /// A catalog of nothing. `lease` is how long a registration lasts that is not renewed.
     #[must_use]
     pub fn new(limits: Limits, lease: Duration) -> Self {
-        Self { limits, lease, groups: HashMap::new(), next_serial: 0, memberships: HashMap::new(), held: Held::default() }
+        Self { limits, lease, groups: HashMap::new(), next_serial: 0, memberships: HashMap::new(), held: Held::default(), shelves: Shelves::default() }
     }
 
     /// How long a registration lasts that is not renewed.
@@ -145,33 +136,56 @@ impl Catalog {
     }
 
     /// Takes what a peer offers, or renews its lease.
-    pub fn publish(&mut self, peer: PeerKey, publish: Publish, now: Instant) -> Published {
-        let Publish { namespace, nickname, addresses, epoch, base, revision, changes } = publish;
+    pub fn publish(&mut self, peer: PeerKey, publish: &Publish, now: Instant) -> Published {
+        let Publish { namespace, epoch, base, revision, changes, .. } = publish;
         if revision < base || (revision == base && !changes.is_empty()) {
             return Published::Nonsense;
         }
-        let held = self.revision(&namespace, &peer, epoch);
-        if base != 0 && base != held {
+        let held = self.revision(namespace, &peer, *epoch);
+        if *base != 0 && *base != held {
             return Published::OutOfStep(held);
         }
         let expires_at = now + self.lease;
         let limits = self.limits;
-        let Ok((index, registration, held)) = self.registration(&namespace, peer, now) else { return Published::OverQuota };
-        registration.nickname = nickname;
-        registration.addresses = addresses;
+        let Ok(Place { index, registration, held, shelves }) = self.place(namespace, peer, now) else { return Published::OverQuota };
+        registration.nickname = publish.nickname.clone();
+        registration.addresses = publish.addresses.clone();
         registration.expires_at = expires_at;
-        if base == 0 {
-            registration.start_anew(index, held, epoch);
+        if *base == 0 {
+            let shelf = (*revision != 0).then(|| shelves.take());
+            registration.start_anew(index, held, shelves, *epoch, shelf);
         }
         registration.presence = Presence::Online;
         index.set_online(registration.no, true);
-        for change in changes {
-            if registration.take(index, held, &limits, change).is_err() {
-                return Published::OverQuota;
-            }
+        if changes.iter().any(|change| registration.take(index, held, &limits, change).is_err()) {
+            return Published::OverQuota;
         }
-        registration.set_revision(revision);
-        Published::Taken
+        registration.set_revision(*revision);
+        registration.shelf().filter(|_| revision != base).map_or(Published::InStep, Published::Taken)
+    }
+
+    /// Changes that were taken could not be saved: what the peer offers goes on being found, but it has to publish it anew,
+    /// since what would come next would not follow on what is saved.
+    pub fn handle_unsaved(&mut self, namespace: &Namespace, peer: &PeerKey, shelf: ShelfNo) {
+        let group = self.groups.get_mut(namespace);
+        let registration = group.and_then(|group| group.registrations.get_mut(peer)).filter(|known| known.shelf() == Some(shelf));
+        if let Some(registration) = registration {
+            registration.set_revision(0);
+        }
+    }
+
+    /// A peer that is there has changes, which cannot be taken now: what is known of it stays.
+    pub fn keep(&mut self, namespace: &Namespace, peer: &PeerKey, now: Instant) {
+        let Some(group) = self.groups.get_mut(namespace) else { return };
+        if let Some(registration) = group.registrations.get_mut(peer) {
+            registration.expires_at = registration.expires_at.max(now + self.lease);
+            registration.set_presence(&mut group.index, Presence::Online);
+        }
+    }
+
+    /// The shelves that nothing is wanted of any more, each told once.
+    pub fn take_gone(&mut self) -> Vec<ShelfNo> {
+        self.shelves.take_gone()
     }
 
     /// A peer has registered by rendezvous, for `ttl`. Changes nothing for a peer that publishes.
@@ -183,7 +197,7 @@ impl Catalog {
         ttl: Duration,
         now: Instant,
     ) {
-        let Ok((index, registration, _)) = self.registration(namespace, peer, now) else { return };
+        let Ok(Place { index, registration, .. }) = self.place(namespace, peer, now) else { return };
         if let Offer::Nothing = registration.offer {
             registration.addresses = addresses;
             registration.set_presence(index, Presence::Online);
@@ -194,7 +208,7 @@ impl Catalog {
     /// A peer leaves a namespace: nothing of it is told or kept any more.
     pub fn withdraw(&mut self, namespace: &Namespace, peer: &PeerKey) {
         if let Some(group) = self.groups.get_mut(namespace) {
-            group.drop_registration(peer, &mut self.held);
+            group.drop_registration(peer, &mut self.held, &mut self.shelves);
             if group.registrations.is_empty() {
                 self.groups.remove(namespace);
             }
@@ -314,12 +328,7 @@ impl Catalog {
     }
 
     /// The registration of a peer, made when there is none and room for it.
-    fn registration(
-        &mut self,
-        namespace: &Namespace,
-        peer: PeerKey,
-        now: Instant,
-    ) -> Result<(&mut Index, &mut Registration, &mut Held), OverQuota> {
+    fn place(&mut self, namespace: &Namespace, peer: PeerKey, now: Instant) -> Result<Place<'_>, OverQuota> {
         if !self.groups.get(namespace).is_some_and(|group| group.registrations.contains_key(&peer)) {
             self.admit(namespace, &peer)?;
         }
@@ -335,7 +344,7 @@ impl Catalog {
             presence: Presence::Parked,
             expires_at: now,
         });
-        Ok((&mut group.index, registration, &mut self.held))
+        Ok(Place { index: &mut group.index, registration, held: &mut self.held, shelves: &mut self.shelves })
     }
 
     /// Whether one more registration is within the limits.
@@ -360,9 +369,9 @@ impl Catalog {
 }
 
 impl Group {
-    fn drop_registration(&mut self, peer: &PeerKey, held: &mut Held) {
+    fn drop_registration(&mut self, peer: &PeerKey, held: &mut Held, shelves: &mut Shelves) {
         let Some(mut registration) = self.registrations.remove(peer) else { return };
-        registration.drop_files(&mut self.index, held);
+        registration.drop_files(&mut self.index, held, shelves);
         self.numbers.take_back(registration.no);
     }
 
@@ -416,79 +425,11 @@ impl Directory for Group {
     }
 }
 
-impl Registration {
-    fn set_presence(&mut self, index: &mut Index, presence: Presence) {
-        if self.presence.is_told() != presence.is_told() {
-            index.set_online(self.no, presence.is_told());
-        }
-        self.presence = presence;
-    }
-
-    fn set_revision(&mut self, to: u64) {
-        if let Offer::Files { revision, .. } = &mut self.offer {
-            *revision = to;
-        }
-    }
-
-    /// Drops what was offered; from here on, revisions are of this epoch.
-    fn start_anew(&mut self, index: &mut Index, held: &mut Held, epoch: u64) {
-        self.drop_files(index, held);
-        self.offer = Offer::Files { epoch, revision: 0, path_bytes: 0 };
-    }
-
-    fn drop_files(&mut self, index: &mut Index, held: &mut Held) {
-        if let Offer::Files { path_bytes, .. } = self.offer {
-            held.files = held.files.saturating_sub(index.totals(self.no).files);
-            held.path_bytes = held.path_bytes.saturating_sub(path_bytes);
-        }
-        index.forget_peer(self.no);
-        self.offer = Offer::Nothing;
-    }
-
-    /// Takes one change, or leaves everything as it is when that would be over a limit.
-    fn take(&mut self, index: &mut Index, held: &mut Held, limits: &Limits, change: Change) -> Result<(), OverQuota> {
-        let Offer::Files { path_bytes, .. } = &mut self.offer else { return Err(OverQuota) };
-        let before = index.totals(self.no).files;
-        let path = match change {
-            Change::Put(entry) => {
-                index.put(self.no, &entry);
-                entry.path
-            }
-            Change::Remove(path) => {
-                index.remove(self.no, &path);
-                path
-            }
-        };
-        let length = path.as_str().len() as u64;
-        let after = index.totals(self.no).files;
-        if after > before {
-            let within_own = after <= limits.files_per_peer && *path_bytes + length <= limits.path_bytes_per_peer;
-            if !within_own || held.files >= limits.files || held.path_bytes + length > limits.path_bytes {
-                index.remove(self.no, &path);
-                return Err(OverQuota);
-            }
-            *path_bytes += length;
-            *held = Held { files: held.files + 1, path_bytes: held.path_bytes + length };
-        } else if after < before {
-            *path_bytes = path_bytes.saturating_sub(length);
-            *held = Held { files: held.files.saturating_sub(1), path_bytes: held.path_bytes.saturating_sub(length) };
-        }
-        Ok(())
-    }
-}
-
-impl Presence {
-    /// Whether anything is told of a peer that is so.
-    fn is_told(self) -> bool {
-        matches!(self, Presence::Online | Presence::Grace { .. })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use potluck_common::content_id::ContentId;
     use potluck_common::share_path::SharePath;
-    use potluck_common::wire::index::{Entry, List, Search, Sources};
+    use potluck_common::wire::index::{Change, Entry, List, Search, Sources};
 
     use super::*;
     use crate::clock::some_time;
@@ -530,10 +471,15 @@ mod tests {
         Catalog::new(limits, LEASE)
     }
 
+    /// Whether the peer is at the revision that it named.
+    fn is_taken(published: Published) -> bool {
+        matches!(published, Published::InStep | Published::Taken(_))
+    }
+
     /// A catalog with one peer at revision 3 that offers two files.
     fn with_one_peer(now: Instant) -> Catalog {
         let mut catalog = catalog(Limits::default());
-        assert_eq!(catalog.publish(peer(1), publish(0, 3, [put("s/a"), put("s/b")]), now), Published::Taken);
+        assert!(is_taken(catalog.publish(peer(1), &publish(0, 3, [put("s/a"), put("s/b")]), now)));
         catalog
     }
 
@@ -603,7 +549,7 @@ mod tests {
         catalog.handle_tick(now + GRACE);
         catalog.handle_connected(&peer(1));
         assert!(!is_told(&catalog), "a connection alone brings nobody back");
-        assert_eq!(catalog.publish(peer(1), publish(3, 3, []), now + 60 * SECOND), Published::Taken);
+        assert!(is_taken(catalog.publish(peer(1), &publish(3, 3, []), now + 60 * SECOND)));
         assert!(is_told(&catalog));
     }
 
@@ -613,7 +559,7 @@ mod tests {
         let mut catalog = with_one_peer(now);
         catalog.handle_lost(&peer(1), now);
         catalog.handle_connected(&peer(1));
-        assert_eq!(catalog.publish(peer(1), publish(3, 3, []), now + SECOND), Published::Taken);
+        assert!(is_taken(catalog.publish(peer(1), &publish(3, 3, []), now + SECOND)));
         catalog.handle_tick(now + GRACE);
         assert!(is_told(&catalog));
     }
@@ -641,14 +587,14 @@ mod tests {
         catalog.handle_tick(now + LEASE);
         assert!(!is_told(&catalog));
         assert_eq!(catalog.held(), Held::default());
-        assert_eq!(catalog.publish(peer(1), publish(3, 3, []), now + LEASE), Published::OutOfStep(0));
+        assert_eq!(catalog.publish(peer(1), &publish(3, 3, []), now + LEASE), Published::OutOfStep(0));
     }
 
     #[test]
     fn a_peer_that_renewed_is_still_there_after_its_first_lease() {
         let now = some_time();
         let mut catalog = with_one_peer(now);
-        assert_eq!(catalog.publish(peer(1), publish(3, 3, []), now + LEASE / 2), Published::Taken);
+        assert!(is_taken(catalog.publish(peer(1), &publish(3, 3, []), now + LEASE / 2)));
         catalog.handle_tick(now + LEASE);
         assert!(is_told(&catalog));
         catalog.handle_tick(now + LEASE / 2 + LEASE);
@@ -660,7 +606,7 @@ mod tests {
         let now = some_time();
         let mut catalog = with_one_peer(now);
         let elsewhere = Publish { namespace: group("other"), ..publish(0, 1, [put("s/c")]) };
-        assert_eq!(catalog.publish(peer(1), elsewhere, now), Published::Taken);
+        assert!(is_taken(catalog.publish(peer(1), &elsewhere, now)));
         catalog.withdraw(&Namespace::default(), &peer(1));
         assert!(!is_told(&catalog));
         assert_eq!(catalog.held(), Held { files: 1, path_bytes: 3 });
@@ -672,10 +618,10 @@ mod tests {
     fn changes_that_do_not_follow_on_what_is_held_are_not_taken() {
         let now = some_time();
         let mut catalog = with_one_peer(now);
-        assert_eq!(catalog.publish(peer(1), publish(2, 4, [put("s/c")]), now), Published::OutOfStep(3));
-        assert_eq!(catalog.publish(peer(1), publish(4, 5, [put("s/c")]), now), Published::OutOfStep(3));
+        assert_eq!(catalog.publish(peer(1), &publish(2, 4, [put("s/c")]), now), Published::OutOfStep(3));
+        assert_eq!(catalog.publish(peer(1), &publish(4, 5, [put("s/c")]), now), Published::OutOfStep(3));
         let other_epoch = Publish { epoch: 2, ..publish(3, 4, [put("s/c")]) };
-        assert_eq!(catalog.publish(peer(1), other_epoch, now), Published::OutOfStep(0));
+        assert_eq!(catalog.publish(peer(1), &other_epoch, now), Published::OutOfStep(0));
         assert_eq!(list(&catalog, peer(1)).unwrap(), ["s/a", "s/b"]);
     }
 
@@ -683,10 +629,10 @@ mod tests {
     fn changes_are_chained_and_a_base_of_nothing_starts_anew() {
         let now = some_time();
         let mut catalog = with_one_peer(now);
-        assert_eq!(catalog.publish(peer(1), publish(3, 4, [put("s/c"), Change::Remove(path("s/a"))]), now), Published::Taken);
+        assert!(is_taken(catalog.publish(peer(1), &publish(3, 4, [put("s/c"), Change::Remove(path("s/a"))]), now)));
         assert_eq!(list(&catalog, peer(1)).unwrap(), ["s/b", "s/c"]);
         let anew = Publish { epoch: 2, ..publish(0, 1, [put("t/x")]) };
-        assert_eq!(catalog.publish(peer(1), anew, now), Published::Taken);
+        assert!(is_taken(catalog.publish(peer(1), &anew, now)));
         assert_eq!(list(&catalog, peer(1)).unwrap(), ["t/x"]);
         assert_eq!(catalog.held(), Held { files: 1, path_bytes: 3 });
     }
@@ -695,20 +641,20 @@ mod tests {
     fn revisions_that_contradict_each_other_are_nonsense() {
         let now = some_time();
         let mut catalog = with_one_peer(now);
-        assert_eq!(catalog.publish(peer(1), publish(3, 2, []), now), Published::Nonsense);
-        assert_eq!(catalog.publish(peer(1), publish(3, 3, [put("s/c")]), now), Published::Nonsense);
+        assert_eq!(catalog.publish(peer(1), &publish(3, 2, []), now), Published::Nonsense);
+        assert_eq!(catalog.publish(peer(1), &publish(3, 3, [put("s/c")]), now), Published::Nonsense);
     }
 
     #[test]
     fn as_many_files_as_allowed_are_taken_and_one_more_is_not() {
         let now = some_time();
         let mut catalog = catalog(Limits { files_per_peer: 3, ..Limits::default() });
-        assert_eq!(catalog.publish(peer(1), publish(0, 1, ["s/1", "s/2", "s/3"].map(put)), now), Published::Taken);
-        assert_eq!(catalog.publish(peer(1), publish(1, 2, [put("s/4")]), now), Published::OverQuota);
+        assert!(is_taken(catalog.publish(peer(1), &publish(0, 1, ["s/1", "s/2", "s/3"].map(put)), now)));
+        assert_eq!(catalog.publish(peer(1), &publish(1, 2, [put("s/4")]), now), Published::OverQuota);
         assert_eq!(list(&catalog, peer(1)).unwrap(), ["s/1", "s/2", "s/3"]);
-        assert_eq!(catalog.publish(peer(1), publish(1, 2, [put("s/3")]), now), Published::Taken, "a change is none more");
+        assert!(is_taken(catalog.publish(peer(1), &publish(1, 2, [put("s/3")]), now)), "a change is none more");
         let swap = [Change::Remove(path("s/1")), put("s/4")];
-        assert_eq!(catalog.publish(peer(1), publish(2, 3, swap), now), Published::Taken);
+        assert!(is_taken(catalog.publish(peer(1), &publish(2, 3, swap), now)));
         assert_eq!(list(&catalog, peer(1)).unwrap(), ["s/2", "s/3", "s/4"]);
     }
 
@@ -716,9 +662,9 @@ mod tests {
     fn bytes_of_paths_are_counted_to_the_byte() {
         let now = some_time();
         let mut catalog = catalog(Limits { path_bytes_per_peer: 6, ..Limits::default() });
-        assert_eq!(catalog.publish(peer(1), publish(0, 1, [put("s/1"), put("s/2")]), now), Published::Taken);
-        assert_eq!(catalog.publish(peer(1), publish(1, 2, [put("s/3")]), now), Published::OverQuota);
-        assert_eq!(catalog.publish(peer(1), publish(1, 2, [Change::Remove(path("s/1")), put("s/3")]), now), Published::Taken);
+        assert!(is_taken(catalog.publish(peer(1), &publish(0, 1, [put("s/1"), put("s/2")]), now)));
+        assert_eq!(catalog.publish(peer(1), &publish(1, 2, [put("s/3")]), now), Published::OverQuota);
+        assert!(is_taken(catalog.publish(peer(1), &publish(1, 2, [Change::Remove(path("s/1")), put("s/3")]), now)));
         assert_eq!(catalog.held(), Held { files: 2, path_bytes: 6 });
     }
 
@@ -727,10 +673,10 @@ mod tests {
         let now = some_time();
         for limits in [Limits { files: 2, ..Limits::default() }, Limits { path_bytes: 6, ..Limits::default() }] {
             let mut catalog = catalog(limits);
-            assert_eq!(catalog.publish(peer(1), publish(0, 1, [put("s/1"), put("s/2")]), now), Published::Taken);
-            assert_eq!(catalog.publish(peer(2), publish(0, 1, [put("s/3")]), now), Published::OverQuota);
+            assert!(is_taken(catalog.publish(peer(1), &publish(0, 1, [put("s/1"), put("s/2")]), now)));
+            assert_eq!(catalog.publish(peer(2), &publish(0, 1, [put("s/3")]), now), Published::OverQuota);
             catalog.withdraw(&Namespace::default(), &peer(1));
-            assert_eq!(catalog.publish(peer(2), publish(0, 1, [put("s/3")]), now), Published::Taken);
+            assert!(is_taken(catalog.publish(peer(2), &publish(0, 1, [put("s/3")]), now)));
             assert_eq!(catalog.held(), Held { files: 1, path_bytes: 3 });
         }
     }
@@ -740,13 +686,13 @@ mod tests {
         let now = some_time();
         let mut catalog = catalog(Limits { namespaces: 2, peers_per_namespace: 2, namespaces_per_peer: 1, ..Limits::default() });
         let to = |name: &str| Publish { namespace: group(name), ..publish(0, 1, []) };
-        assert_eq!(catalog.publish(peer(1), to("a"), now), Published::Taken);
-        assert_eq!(catalog.publish(peer(2), to("a"), now), Published::Taken);
-        assert_eq!(catalog.publish(peer(3), to("a"), now), Published::OverQuota, "a full namespace");
-        assert_eq!(catalog.publish(peer(2), to("b"), now), Published::OverQuota, "a peer in too many");
-        assert_eq!(catalog.publish(peer(3), to("b"), now), Published::Taken);
-        assert_eq!(catalog.publish(peer(4), to("c"), now), Published::OverQuota, "too many namespaces");
-        assert_eq!(catalog.publish(peer(1), to("a"), now), Published::Taken, "who is there can renew");
+        assert!(is_taken(catalog.publish(peer(1), &to("a"), now)));
+        assert!(is_taken(catalog.publish(peer(2), &to("a"), now)));
+        assert_eq!(catalog.publish(peer(3), &to("a"), now), Published::OverQuota, "a full namespace");
+        assert_eq!(catalog.publish(peer(2), &to("b"), now), Published::OverQuota, "a peer in too many");
+        assert!(is_taken(catalog.publish(peer(3), &to("b"), now)));
+        assert_eq!(catalog.publish(peer(4), &to("c"), now), Published::OverQuota, "too many namespaces");
+        assert!(is_taken(catalog.publish(peer(1), &to("a"), now)), "who is there can renew");
     }
 
     #[test]
@@ -781,7 +727,7 @@ mod tests {
         let now = some_time();
         let mut catalog = catalog(Limits::default());
         for n in (1..=5).rev() {
-            assert_eq!(catalog.publish(peer(n), publish(0, 1, []), now), Published::Taken);
+            assert!(is_taken(catalog.publish(peer(n), &publish(0, 1, []), now)));
         }
         let mut ask = Peers { namespace: Namespace::default(), peer: None, after: None, limit: 2 };
         let mut seen = Vec::new();
@@ -806,13 +752,80 @@ mod tests {
         let address = Address::truncated(&"a".repeat(potluck_common::wire::MAX_ADDRESS_BYTES));
         for n in 0..200 {
             let addresses = Bounded::truncated(std::iter::repeat_n(address.clone(), MAX_ADDRESSES));
-            assert_eq!(catalog.publish(peer(n), Publish { addresses, ..publish(0, 1, []) }, now), Published::Taken);
+            assert!(is_taken(catalog.publish(peer(n), &Publish { addresses, ..publish(0, 1, []) }, now)));
         }
         let ask = Peers { namespace: Namespace::default(), peer: None, after: None, limit: 1000 };
         let answer = catalog.answer(&Request::Peers(ask));
         assert!(potluck_common::codec::encode(&answer).unwrap().len() <= potluck_common::wire::MAX_INDEX_MESSAGE_BYTES);
         let Answer::Peers(page) = answer else { panic!("another answer") };
         assert!(page.peers.len() > 50 && page.next.is_some());
+    }
+
+    fn saved(shelf: u64, revision: u64) -> Saved {
+        Saved { shelf: ShelfNo(shelf), namespace: Namespace::default(), peer: peer(1), epoch: 1, revision }
+    }
+
+    fn entry(name: &str) -> Entry {
+        let Change::Put(entry) = put(name) else { panic!("no entry") };
+        entry
+    }
+
+    #[test]
+    fn what_was_restored_is_parked_until_its_peer_comes_back_with_one_message() {
+        let now = some_time();
+        let mut restored = catalog(Limits::default());
+        restored.restore(&saved(4, 2), now);
+        restored.restore(&saved(5, 3), now);
+        restored.restore_files(&saved(4, 2), ["s/old"].map(entry));
+        restored.restore_files(&saved(5, 3), ["s/a", "s/b"].map(entry));
+        let mut meanwhile = catalog(Limits::default());
+        meanwhile.handle_rendezvous(&Namespace::default(), peer(2), Bounded::default(), 60 * SECOND, now);
+        restored.handle_restored(meanwhile, now + LEASE);
+        restored.handle_tick(now + LEASE);
+        assert_eq!(listed(&restored).iter().map(|info| info.peer).collect::<Vec<_>>(), [peer(2)], "who came meanwhile");
+        assert_eq!(restored.take_gone(), [ShelfNo(4)], "the greatest shelf counts");
+        assert_eq!(restored.publish(peer(1), &publish(3, 3, []), now + LEASE), Published::InStep);
+        assert_eq!(list(&restored, peer(1)).unwrap(), ["s/a", "s/b"]);
+        let anew = Publish { epoch: 2, ..publish(0, 1, [put("s/c")]) };
+        assert_eq!(restored.publish(peer(1), &anew, now + LEASE), Published::Taken(ShelfNo(6)), "a shelf is never given out twice");
+        assert_eq!(restored.take_gone(), [ShelfNo(5)]);
+    }
+
+    #[test]
+    fn what_was_restored_and_is_not_claimed_is_given_up_with_its_lease() {
+        let now = some_time();
+        let mut restored = catalog(Limits::default());
+        restored.restore(&saved(4, 2), now);
+        restored.handle_restored(catalog(Limits::default()), now);
+        restored.handle_tick(now + LEASE);
+        assert_eq!(restored.take_gone(), [ShelfNo(4)]);
+        assert_eq!(restored.publish(peer(1), &publish(2, 2, []), now + LEASE), Published::OutOfStep(0));
+    }
+
+    #[test]
+    fn changes_that_could_not_be_saved_are_found_and_have_to_be_published_anew() {
+        let now = some_time();
+        let mut catalog = catalog(Limits::default());
+        let Published::Taken(shelf) = catalog.publish(peer(1), &publish(0, 3, [put("s/a"), put("s/b")]), now) else { panic!("not taken") };
+        catalog.handle_unsaved(&Namespace::default(), &peer(1), ShelfNo(shelf.0 + 1));
+        assert_eq!(catalog.publish(peer(1), &publish(3, 3, []), now), Published::InStep, "it was about another");
+        catalog.handle_unsaved(&Namespace::default(), &peer(1), shelf);
+        assert_eq!(catalog.publish(peer(1), &publish(3, 3, []), now), Published::OutOfStep(0));
+        assert!(is_told(&catalog));
+        catalog.keep(&Namespace::default(), &peer(1), now + LEASE / 2);
+        catalog.handle_tick(now + LEASE);
+        assert!(is_told(&catalog), "a full disk makes nobody vanish");
+        let Published::Taken(_) = catalog.publish(peer(1), &publish(0, 3, [put("s/a"), put("s/b")]), now) else { panic!("not taken") };
+        assert_eq!(catalog.take_gone(), [shelf]);
+    }
+
+    #[test]
+    fn a_peer_that_offers_nothing_needs_no_shelf() {
+        let now = some_time();
+        let mut catalog = catalog(Limits::default());
+        assert_eq!(catalog.publish(peer(1), &publish(0, 0, []), now), Published::InStep);
+        assert_eq!(catalog.publish(peer(1), &publish(0, 0, []), now), Published::InStep);
+        assert_eq!(catalog.take_gone(), []);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The tracker's folder: its lock and its identity.
+//! The tracker's folder: its lock, its identity, where its index is.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libp2p::identity::Keypair;
 use potluck_common::identity;
@@ -15,6 +15,8 @@ use crate::TrackerError;
 pub(crate) struct DataDir {
     /// Who the tracker is.
     pub(crate) key: Keypair,
+    /// The database of what peers published.
+    pub(crate) index: PathBuf,
     _lock: File,
 }
 
@@ -32,7 +34,7 @@ impl DataDir {
             TryLockError::Error(source) => failed(source),
         })?;
         let key = identity::load_or_create(&path.join("identity"))?;
-        Ok(Self { key, _lock: lock })
+        Ok(Self { key, index: path.join("index.redb"), _lock: lock })
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::OptionFuture;
 use libp2p::core::transport::ListenerId;
-use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm, TransportError};
@@ -20,19 +19,28 @@ use crate::behaviour::{Behaviour, BehaviourEvent};
 use crate::catalog::{Catalog, IndexJob};
 use crate::clock::{Clock, unix_seconds};
 use crate::config::Config;
+use crate::data_dir::DataDir;
 use crate::liveness::Liveness;
+use crate::on_index::Waiter;
 use crate::quota::Conduct;
+use crate::store::{Keeper, Told};
 use crate::{Event, TrackerError};
 
 /// How often leases, grace and silence are looked at: how late any of them may be noticed.
 const TICK: Duration = Duration::from_millis(500);
 /// How long closing may take. Whoever does not take part is cut off.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How long a start waits for what is saved before it goes on without: some hundred thousand files are there by then.
+const RESTORING: Duration = Duration::from_millis(250);
 
 /// A running tracker.
 pub(crate) struct EventLoop<F> {
     pub(crate) swarm: Swarm<Behaviour>,
     pub(crate) catalog: Catalog,
+    /// Writes what the catalog takes.
+    pub(crate) keeper: Keeper<Waiter>,
+    /// What is saved is being read: until then nothing is known, and nothing is answered from the index.
+    pub(crate) is_restoring: bool,
     pub(crate) liveness: Liveness,
     /// Segments of an index that are being joined on another thread.
     index_job: Option<JoinHandle<IndexJob<Done>>>,
@@ -40,23 +48,36 @@ pub(crate) struct EventLoop<F> {
     clock: Clock,
     on_event: F,
     told_ready: bool,
+    /// How far restoring is: told after the addresses, which come first of all.
+    to_tell: Option<Event>,
 }
 
 impl<F: FnMut(Event)> EventLoop<F> {
     /// Makes the swarm and listens.
-    pub(crate) fn start(config: &Config, key: Keypair, on_event: F) -> Result<Self, TrackerError> {
-        let mut swarm = build_swarm(key, |key| Behaviour::new(key, config.lease, &config.limits, config.mdns))?;
+    pub(crate) async fn start(config: &Config, data: &DataDir, on_event: F) -> Result<Self, TrackerError> {
+        let mut swarm = build_swarm(data.key.clone(), |key| Behaviour::new(key, config.lease, &config.limits, config.mdns))?;
         listen(&mut swarm, config)?;
-        Ok(Self {
+        let mut clock = Clock::start();
+        let catalog = || Catalog::new(config.limits, config.lease);
+        let keeper = Keeper::start(data.index.clone(), catalog(), clock.now())
+            .map_err(|source| TrackerError::DataDir { path: config.data_dir.clone(), source })?;
+        let mut this = Self {
             swarm,
-            catalog: Catalog::new(config.limits, config.lease),
+            catalog: catalog(),
+            keeper,
+            is_restoring: true,
             liveness: Liveness::default(),
             index_job: None,
             conduct: Conduct::default(),
-            clock: Clock::start(),
+            clock,
             on_event,
             told_ready: false,
-        })
+            to_tell: None,
+        };
+        if let Ok(told) = tokio::time::timeout(RESTORING, this.keeper.told()).await {
+            this.on_told(told)?;
+        }
+        Ok(this)
     }
 
     /// Runs until `shutdown` is ready or the last listener is gone.
@@ -69,14 +90,15 @@ impl<F: FnMut(Event)> EventLoop<F> {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm(event)?,
                 _ = tick.tick() => self.on_tick(),
+                told = self.keeper.told() => self.on_told(told)?,
                 Some(done) = OptionFuture::from(self.index_job.as_mut()) => self.on_index_job(done.ok()),
                 () = &mut shutdown => return Ok(()),
             }
         }
     }
 
-    /// Closes all connections, so that nodes notice at once.
-    pub(crate) async fn close(&mut self) {
+    /// Closes all connections, so that nodes notice at once, and the database.
+    pub(crate) async fn close(mut self) {
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             let _already_gone = self.swarm.disconnect_peer_id(peer);
@@ -87,6 +109,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             }
         };
         let _cut_off = tokio::time::timeout(CLOSING, all_closed).await;
+        self.keeper.close().await;
     }
 
     /// The time, to be handed on.
@@ -119,6 +142,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
         if !std::mem::replace(&mut self.told_ready, true) {
             (self.on_event)(Event::Ready);
         }
+        if let Some(event) = self.to_tell.take() {
+            (self.on_event)(event);
+        }
         let now = self.now();
         for peer in self.liveness.handle_tick(now) {
             tracing::info!(%peer, "silent: out of all answers");
@@ -127,7 +153,32 @@ impl<F: FnMut(Event)> EventLoop<F> {
         self.catalog.handle_tick(now);
         self.catalog.set_calendar(unix_seconds());
         self.catalog.tidy();
+        let gone = self.catalog.take_gone();
+        self.keeper.drop_shelves(gone);
         self.start_index_job();
+    }
+
+    fn on_told(&mut self, told: Option<Told<Waiter>>) -> Result<(), TrackerError> {
+        match told {
+            Some(Told::Restoring { files, of }) => self.to_tell = Some(Event::Restoring { files, of }),
+            Some(Told::Restored(catalog)) => self.on_restored(*catalog),
+            Some(Told::Done(group)) => self.on_group(group),
+            Some(Told::Works) => tracing::warn!("the index can be saved again"),
+            Some(Told::Unusable(error)) => return Err(TrackerError::Store(error)),
+            None => return Err(TrackerError::StoreEnded),
+        }
+        Ok(())
+    }
+
+    fn on_restored(&mut self, catalog: Catalog) {
+        let now = self.now();
+        let meanwhile = std::mem::replace(&mut self.catalog, catalog);
+        self.catalog.handle_restored(meanwhile, now);
+        self.is_restoring = false;
+        let files = self.catalog.held().files;
+        if files > 0 {
+            self.to_tell = Some(Event::Restored { files });
+        }
     }
 
     /// Joins segments of an index on another thread, one at a time.

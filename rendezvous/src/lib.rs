@@ -16,6 +16,7 @@
 //! | `catalog.rs` | pure: who offers what in which namespace until when |
 //! | `liveness.rs` | pure: which connected peers are really there |
 //! | `quota.rs` | pure: how much a peer may cost |
+//! | `store/` | what was published, on the disk, and its thread |
 //! | `numbers.rs` | pure: the small numbers by which an index knows peers |
 //! | `clock.rs` | the one clock; everything else is handed the time |
 //!
@@ -25,10 +26,12 @@
 //! 2. It asks `Publish` without changes: am I still in step? `on_index.rs` hands it to [`Catalog::publish`].
 //! 3. `catalog.rs` compares epoch and revision. In step: the parked entries are online again, for one message. Out of
 //!    step: the answer names the revision that is held, and the node publishes from there, or anew from 0.
-//! 4. Changes go to the namespace's index (`potluck_common::search`), within the limits of `quota.rs`.
+//! 4. Changes go to the namespace's index (`potluck_common::search`), within the limits of `quota.rs`, and to the thread of
+//!    `store/`. The answer goes out when the disk has them: what is acknowledged is there again after a power cut.
 //! 5. The node renews at half its lease. `Withdraw`, or UNREGISTER by rendezvous, ends it at once.
 //! 6. A lost connection leaves two seconds of grace, a silent one is noticed by `liveness.rs`; then nothing of the peer
-//!    is told. Its entries stay parked until the lease lapses ([`Catalog::handle_tick`]).
+//!    is told. Its entries stay parked until the lease lapses ([`Catalog::handle_tick`]), and on the disk as long.
+//! 7. After a restart all that was saved is parked, with a new lease: whoever comes back is in step with one message.
 //!
 //! A libp2p program that is no node registers by rendezvous alone. `on_rendezvous.rs` lists it among the peers, without
 //! name and files, while it is connected and its own TTL lasts.
@@ -45,9 +48,6 @@
 //!
 //! # What is deliberately absent
 //!
-//! * A copy of the catalog on disk. After a restart nodes come back by themselves and publish anew; the identity is all
-//!   that lasts. A durable side belongs behind [`Catalog`]: all changes pass through `publish`, `withdraw` and
-//!   `handle_tick`.
 //! * Trust in rendezvous events about presence: libp2p's server ignores lost connections and reports the expiry of
 //!   registrations that were renewed. Its DISCOVER therefore tells of a dead peer until its TTL ends; `Peers` does not.
 //! * Relaying, hole punching, a DHT.
@@ -64,6 +64,7 @@ mod on_connection;
 mod on_index;
 mod on_rendezvous;
 pub mod quota;
+mod store;
 
 use std::future::Future;
 use std::io;
@@ -76,6 +77,7 @@ use potluck_common::transport::TransportError;
 pub use behaviour::PING_INTERVAL;
 pub use catalog::Catalog;
 pub use config::{Config, DEFAULT_LEASE};
+pub use store::StoreError;
 
 use data_dir::DataDir;
 use event_loop::EventLoop;
@@ -87,6 +89,18 @@ pub enum Event {
     Listening(Multiaddr),
     /// All addresses that it has at its start were told.
     Ready,
+    /// What was saved is being read; until it is, requests to the index are refused as unavailable.
+    Restoring {
+        /// Files that are read.
+        files: u64,
+        /// All of them.
+        of: u64,
+    },
+    /// What was saved is there again: so many files, of peers that may come back.
+    Restored {
+        /// How many.
+        files: u64,
+    },
 }
 
 /// Why a tracker did not start, or ended.
@@ -103,6 +117,12 @@ pub enum TrackerError {
     /// The data folder is locked.
     #[error("another program is running on {0}; stop it, or give this tracker a folder of its own with --data-dir DIR")]
     InUse(PathBuf),
+    /// What peers published cannot be kept.
+    #[error("the tracker's index cannot be used: {0}")]
+    Store(#[from] StoreError),
+    /// The thread of the store has ended: a defect.
+    #[error("the tracker's store has ended without a word; start it again, nothing is lost")]
+    StoreEnded,
     /// There is no identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -130,14 +150,14 @@ pub enum TrackerError {
 
 /// Runs a tracker until `shutdown` is ready, then closes its connections, which takes two seconds at most.
 ///
-/// `on_event` is called on the loop: it must not block. Dropping the future stops the tracker at once; nothing is lost,
-/// because nothing but the identity lasts.
+/// `on_event` is called on the loop: it must not block. Dropping the future stops the tracker at once, as a crash would:
+/// what it has acknowledged is on the disk.
 ///
 /// # Errors
 /// When the data folder, the network or an address to listen on cannot be used, or the last address is gone.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>, on_event: impl FnMut(Event)) -> Result<(), TrackerError> {
     let data = DataDir::open(&config.data_dir)?;
-    let mut event_loop = EventLoop::start(&config, data.key.clone(), on_event)?;
+    let mut event_loop = EventLoop::start(&config, &data, on_event).await?;
     let ended = event_loop.run(shutdown).await;
     event_loop.close().await;
     drop(data); // unlocks the folder after the last use of the identity

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use potluck_rendezvous::{Config, TrackerError, run};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -53,9 +53,9 @@ impl Failure {
     /// The exit code that stands for it in all programs of this project.
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::System(_) => 1,
+            Failure::System(_) | Failure::Tracker(TrackerError::StoreEnded) => 1,
             Failure::Usage(_) => 2,
-            Failure::Tracker(TrackerError::DataDir { .. } | TrackerError::InUse(_) | TrackerError::Identity(_)) => 7,
+            Failure::Tracker(TrackerError::DataDir { .. } | TrackerError::InUse(_) | TrackerError::Identity(_) | TrackerError::Store(_)) => 7,
             Failure::Tracker(
                 TrackerError::Network(_) | TrackerError::Taken { .. } | TrackerError::Listen { .. } | TrackerError::Unreachable,
             ) => 8,
@@ -68,6 +68,8 @@ fn serve(config: Config, mut output: Output) -> Result<(), Failure> {
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        // A quota on the size of files ends a program that does not listen; to us it is a full disk like any other.
+        let _full_disk = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
         let shutdown = async {
             tokio::select! {
                 _ = interrupt.recv() => {}

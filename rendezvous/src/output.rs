@@ -20,9 +20,11 @@ pub(crate) struct Output {
 
 /// A line for programs.
 #[derive(Serialize)]
-struct Line<'a> {
-    event: &'a str,
-    address: &'a str,
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line<'a> {
+    Listening { address: &'a str },
+    Restoring { files: u64, of: u64 },
+    Restored { files: u64 },
 }
 
 impl Output {
@@ -34,14 +36,18 @@ impl Output {
     /// Tells an event. That nobody reads any more is no reason to stop.
     pub(crate) fn tell(&mut self, event: &Event) {
         match event {
-            Event::Listening(address) if self.json => {
-                let line = serde_json::to_string(&Line { event: "listening", address: &address.to_string() }).unwrap_or_default();
-                let mut out = stdout().lock();
-                let _nobody_reads = writeln!(out, "{line}").and_then(|()| out.flush());
-            }
+            Event::Listening(address) if self.json => tell_program(&Line::Listening { address: &address.to_string() }),
+            Event::Restoring { files, of } if self.json => tell_program(&Line::Restoring { files: *files, of: *of }),
+            Event::Restored { files } if self.json => tell_program(&Line::Restored { files: *files }),
             Event::Listening(address) => {
                 let _nobody_reads = writeln!(stderr(), "listening on {address}");
                 self.addresses.push(address.clone());
+            }
+            Event::Restoring { files, of } => {
+                let _nobody_reads = writeln!(stderr(), "reading what peers published: {files} of {of} files");
+            }
+            Event::Restored { files } => {
+                let _nobody_reads = writeln!(stderr(), "{files} files are known from before; peers that come back need not publish anew");
             }
             Event::Ready if self.json => {}
             Event::Ready => {
@@ -50,6 +56,12 @@ impl Output {
             }
         }
     }
+}
+
+fn tell_program(line: &Line<'_>) {
+    let line = serde_json::to_string(line).unwrap_or_default();
+    let mut out = stdout().lock();
+    let _nobody_reads = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// Says why the program ends.

@@ -11,6 +11,7 @@
 //! | [`programs`] | where the programs are; builds them once |
 //! | [`tree`] | folders with content from a seed, hashes that our own code did not make |
 //! | [`hostile`] | a peer that publishes what it likes and serves lies |
+//! | [`publisher`] | a peer that speaks the index protocol, and a story that it publishes |
 //! | [`stranger`] | one that throws bytes at a tracker or a node |
 //! | [`arrows`] | what may name what: the checker of the architecture |
 //! | [`clock`] | waiting for a condition with a deadline; the only clock of the harness |
@@ -25,6 +26,7 @@ pub mod failure;
 pub mod hostile;
 pub mod process;
 pub mod programs;
+pub mod publisher;
 pub mod stranger;
 pub mod town;
 pub mod tree;

@@ -127,7 +127,7 @@ pub struct Entry {
     pub content_id: Option<ContentId>,
 }
 
-/// What the tracker holds of the peer after a `Publish`.
+/// What the tracker holds of the peer after a `Publish`: on its disk, so that a crash or a power cut loses nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     /// The revision that the tracker holds, of the epoch that was named; 0 for none. When it is not the one that was

@@ -65,7 +65,7 @@ pub enum Refusal {
     /// Not a member.
     #[error("not permitted")]
     NotPermitted,
-    /// A disk could not be read, or the index is starting.
+    /// A disk could not be read or written, or the index is starting: try again later.
     #[error("unavailable")]
     Unavailable,
 }

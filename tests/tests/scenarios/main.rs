@@ -6,6 +6,7 @@
 mod a_changing_file;
 mod a_folder_is_downloaded;
 mod a_killed_download_goes_on;
+mod a_killed_tracker_loses_nothing;
 mod a_large_tree;
 mod a_source_dies_mid_download;
 mod bad_arguments;

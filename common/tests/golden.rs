@@ -67,6 +67,7 @@ fn index_requests() -> Vec<(&'static str, index::Request)> {
     let search = Search { namespace: namespace.clone(), text: Text::truncated("joga -live"), after: None, limit: 50 };
     let next = Search { after: Some(Text::truncated("50")), ..search.clone() };
     let sources = Sources { namespace: namespace.clone(), content_ids: Bounded::truncated([content_id()]) };
+    let watch = Watch { namespace: namespace.clone(), text: Text::truncated("joga"), after: None };
     vec![
         ("publish", index::Request::Publish(publish)),
         ("publish, a renewal", index::Request::Publish(renewal)),
@@ -78,6 +79,8 @@ fn index_requests() -> Vec<(&'static str, index::Request)> {
         ("search", index::Request::Search(search)),
         ("search, the next page", index::Request::Search(next)),
         ("sources", index::Request::Sources(sources)),
+        ("watch", index::Request::Watch(watch.clone())),
+        ("watch, the next", index::Request::Watch(Watch { after: Some(Text::truncated("7")), ..watch })),
     ]
 }
 
@@ -96,6 +99,8 @@ fn index_answers() -> Vec<(&'static str, Answer)> {
         holders: Bounded::truncated([holder]),
     };
     let folder = Hit { content_id: None, path: path("music"), kind: Kind::Folder, mtime: 0, ..file.clone() };
+    let watched = Watched { hits: Bounded::truncated([file.clone()]), more: false, next: Text::truncated("8") };
+    let missed = Watched { hits: Bounded::default(), more: true, next: Text::truncated("8") };
     let exact = SearchPage { hits: Bounded::truncated([file]), total: 1, ..SearchPage::default() };
     let cut = SearchPage {
         hits: Bounded::truncated([folder]),
@@ -123,6 +128,8 @@ fn index_answers() -> Vec<(&'static str, Answer)> {
         ("search, none", Answer::Search(SearchPage::default())),
         ("sources", Answer::Sources(sources)),
         ("sources, with a name", Answer::Sources(named)),
+        ("watched", Answer::Watched(watched)),
+        ("watched, some missed", Answer::Watched(missed)),
     ];
     all.extend(refusals().map(|(name, why)| (name, Answer::Refused { why })));
     all
@@ -230,6 +237,8 @@ const INDEX_REQUESTS: &[(&str, &str)] = &[
     ("search", "a166736561726368a3626e73667075626c696361716a6a6f6761202d6c697665616e1832"),
     ("search, the next page", "a166736561726368a4626e73667075626c696361716a6a6f6761202d6c697665656166746572623530616e1832"),
     ("sources", "a167736f7572636573a2626e73667075626c696363696473815820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
+    ("watch", "a1657761746368a2626e73667075626c69636171646a6f6761"),
+    ("watch, the next", "a1657761746368a3626e73667075626c69636171646a6f67616561667465726137"),
 ];
 
 #[rustfmt::skip] // one line a message
@@ -245,6 +254,8 @@ const INDEX_ANSWERS: &[(&str, &str)] = &[
     ("search, none", "a166736561726368a264686974738065746f74616c00"),
     ("sources", "a167736f7572636573a265666f756e6481a361635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262617300626174810065706565727381a36269645826002408011220648defe5e0f2e660f8949998863ed1f98efc77e138fad778ceaacc08e3103c8e646e69636b6341646165616464727381772f6970342f3139322e302e322e312f7463702f39343731"),
     ("sources, with a name", "a167736f7572636573a265666f756e6481a461635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f32626173006170676d757369632f61626174810065706565727380"),
+    ("watched", "a16777617463686564a2646869747381a761635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f326261706c6d757369632f612e666c6163616b6466696c6561731a00011170616d1a6553f100616e0162617481a36269645826002408011220648defe5e0f2e660f8949998863ed1f98efc77e138fad778ceaacc08e3103c8e646e69636b6341646161706c6d757369632f612e666c6163646e6578746138"),
+    ("watched, some missed", "a16777617463686564a3646869747380646d6f7265f5646e6578746138"),
     ("refused: unsupported", "a16772656675736564a1637768796b756e737570706f72746564"),
     ("refused: not found", "a16772656675736564a163776879696e6f745f666f756e64"),
     ("refused: changed", "a16772656675736564a163776879676368616e676564"),

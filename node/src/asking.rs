@@ -70,7 +70,7 @@ pub(crate) struct Found {
 }
 
 impl Asking {
-    async fn ask(&self, party: PeerId, request: Request) -> Result<Answer, Unanswered> {
+    pub(crate) async fn ask(&self, party: PeerId, request: Request) -> Result<Answer, Unanswered> {
         match self.net.ask_index(party, request).await? {
             Answer::Refused { why } => Err(Unanswered::Refused(why)),
             answer => Ok(answer),

@@ -91,7 +91,7 @@ impl Browse {
             | Request::Search(Search { namespace, .. })
             | Request::Sources(Sources { namespace, .. }) => namespace,
             Request::Peers(ask) => &ask.namespace,
-            Request::Publish(_) | Request::Withdraw(_) => return refused(Refusal::Unsupported),
+            Request::Publish(_) | Request::Withdraw(_) | Request::Watch(_) => return refused(Refusal::Unsupported),
         };
         if *namespace != self.setup.namespace {
             return refused(Refusal::NotFound);

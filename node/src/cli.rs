@@ -28,7 +28,7 @@ const MAX_HITS: i64 = 10_000;
 
 /// What stands for the hyphen of a word that must not be there: the typographic minus sign, which means the same when it is typed.
 const MINUS: char = '\u{2212}';
-/// The one-letter options that `search` takes.
+/// The one-letter options that `search` and `watch` take.
 const SEARCH_FLAGS: &str = "qvhV";
 /// The options before a verb that are followed by a value.
 const OPTIONS_WITH_VALUE: [&str; 4] = ["--data-dir", "--tracker", "--namespace", "--dial"];
@@ -145,6 +145,14 @@ Examples:
 
 Download a hit with `potluck download CONTENT_ID`.")]
     Search(SearchArgs),
+    /// Tell of files as they are published, until Ctrl-C
+    #[command(after_help = "\
+Examples:
+  potluck watch kind of blue                       what `search` would find, from now on
+  potluck watch miles --ext flac --json            one object a line, for a script
+
+A file is told when it is listed, and again when it is hashed.")]
+    Watch(WatchArgs),
     /// Fetch files and folders from all who have them
     #[command(
         visible_alias = "get",
@@ -212,6 +220,23 @@ pub struct SearchArgs {
     /// Most hits to show
     #[arg(long, value_name = "N", default_value_t = DEFAULT_HITS, value_parser = clap::value_parser!(u32).range(1..=MAX_HITS))]
     pub limit: u32,
+    /// Only files with this extension; several with commas
+    #[arg(long, value_name = "E", value_parser = values::extensions)]
+    pub ext: Option<String>,
+    /// Only files of at least this size, such as 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub min_size: Option<u64>,
+    /// Only files of at most this size, such as 1.5GB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub max_size: Option<u64>,
+}
+
+/// What `watch` takes.
+#[derive(Clone, Debug, Args)]
+pub struct WatchArgs {
+    /// Words that must all be in the path; -WORD must not be
+    #[arg(value_name = "WORDS")]
+    pub words: Vec<String>,
     /// Only files with this extension; several with commas
     #[arg(long, value_name = "E", value_parser = values::extensions)]
     pub ext: Option<String>,
@@ -305,7 +330,10 @@ impl Verb {
             Self::Register => Command::Register,
             Self::Deregister => Command::Deregister,
             Self::Query { peer } => Command::Query { peer: peer.clone() },
-            Self::Search(args) => Command::Search { text: args.text()?, limit: args.limit },
+            Self::Search(args) => {
+                Command::Search { text: query_text(&args.words, args.ext.as_deref(), args.min_size, args.max_size)?, limit: args.limit }
+            }
+            Self::Watch(args) => Command::Watch { text: query_text(&args.words, args.ext.as_deref(), args.min_size, args.max_size)? },
             Self::Download(args) => Command::Download(args.wish(here)),
             Self::Dial { address } => Command::Dial { address: address.to_string() },
             Self::Share(ShareVerb::Add { share }) => Command::ShareAdd { name: share.name.clone(), dir: share.folder(here)? },
@@ -318,24 +346,22 @@ impl Verb {
     }
 }
 
-impl SearchArgs {
-    /// The search in the query language.
-    fn text(&self) -> Result<String, CommandError> {
-        let usage = |message: String| Err(CommandError::new(Failure::Usage, message));
-        let word = |word: &String| word.trim().replacen(MINUS, "-", usize::from(word.starts_with(MINUS)));
-        let mut parts: Vec<String> = self.words.iter().map(word).filter(|word| !word.is_empty()).collect();
-        parts.extend(self.ext.iter().map(|extensions| format!("ext:{extensions}")));
-        parts.extend(self.min_size.map(|bytes| format!("size:>{bytes}")));
-        parts.extend(self.max_size.map(|bytes| format!("size:<{bytes}")));
-        let text = parts.join(" ");
-        if text.is_empty() {
-            return usage("nothing to search for; give a word, such as `potluck search blue`".into());
-        }
-        if text.len() > MAX_SEARCH_BYTES {
-            return usage(format!("a search is at most {MAX_SEARCH_BYTES} bytes long; leave out some words"));
-        }
-        Ok(text)
+/// What `search` and `watch` look for, in the query language.
+fn query_text(words: &[String], ext: Option<&str>, min_size: Option<u64>, max_size: Option<u64>) -> Result<String, CommandError> {
+    let usage = |message: String| Err(CommandError::new(Failure::Usage, message));
+    let word = |word: &String| word.trim().replacen(MINUS, "-", usize::from(word.starts_with(MINUS)));
+    let mut parts: Vec<String> = words.iter().map(word).filter(|word| !word.is_empty()).collect();
+    parts.extend(ext.iter().map(|extensions| format!("ext:{extensions}")));
+    parts.extend(min_size.map(|bytes| format!("size:>{bytes}")));
+    parts.extend(max_size.map(|bytes| format!("size:<{bytes}")));
+    let text = parts.join(" ");
+    if text.is_empty() {
+        return usage("nothing to search for; give a word, such as `potluck search blue`".into());
     }
+    if text.len() > MAX_SEARCH_BYTES {
+        return usage(format!("a search is at most {MAX_SEARCH_BYTES} bytes long; leave out some words"));
+    }
+    Ok(text)
 }
 
 impl DownloadArgs {
@@ -352,7 +378,7 @@ impl DownloadArgs {
     }
 }
 
-/// Writes `-live` after `search` with a minus sign, because clap would take it for the options `-l -i -v -e`. What clap knows stays.
+/// Writes `-live` after `search` or `watch` with a minus sign, because clap would take it for the options `-l -i -v -e`. What clap knows stays.
 fn shield_exclusions<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
     let mut rest = words.iter_mut().skip(1);
@@ -363,7 +389,7 @@ fn shield_exclusions<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> V
             verb => break verb,
         }
     };
-    if verb.as_deref() == Some("search") {
+    if matches!(verb.as_deref(), Some("search" | "watch")) {
         for word in rest.take_while(|word| *word != "--") {
             let shielded = match word.to_str().and_then(|word| word.strip_prefix('-')) {
                 Some(text) if !text.starts_with('-') && !text.chars().all(|c| SEARCH_FLAGS.contains(c)) => format!("{MINUS}{text}"),

@@ -39,6 +39,7 @@ impl Node {
             Command::Query { peer: None } => self.query_peers(&out).await,
             Command::Query { peer: Some(peer) } => self.query_files(&peer, &out).await,
             Command::Search { text, limit } => self.search(&text, limit, &out).await,
+            Command::Watch { text } => self.watch(&text, &out).await,
             Command::Download(wish) => self.download(wish, &out).await,
             Command::Dial { address } => self.dial(&address, &out).await,
             Command::ShareAdd { name, dir } => self.share_add(name, dir, &out).await,
@@ -247,7 +248,7 @@ fn entry_line(entry: &Entry) -> EntryLine {
     }
 }
 
-fn hit_line(hit: &Hit) -> HitLine {
+pub(crate) fn hit_line(hit: &Hit) -> HitLine {
     HitLine {
         content_id: hit.content_id.map(|id| id.to_string()),
         name: hit.path.name().to_owned(),

@@ -74,3 +74,4 @@ pub mod store;
 mod trackers;
 pub mod types;
 mod uploads;
+mod watching;

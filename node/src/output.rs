@@ -76,6 +76,11 @@ impl Output {
                 self.search_note(note);
                 Ok(())
             }
+            Item::Watching(line) => {
+                self.note(&text::watching(line));
+                Ok(())
+            }
+            Item::News(line) => self.lines(vec![text::news(line)]),
             Item::Transfer(line) => self.transfer(line, now),
             Item::Tracker(line) => self.lines(vec![text::tracker(line)]),
             Item::Dialled(line) => self.lines(vec![text::dialled(line)]),

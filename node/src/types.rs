@@ -27,6 +27,11 @@ pub enum Command {
         /// Most hits.
         limit: u32,
     },
+    /// Files by name, as they are published, at all trackers; goes on until nobody listens.
+    Watch {
+        /// In the query language.
+        text: String,
+    },
     /// Fetch files and folders.
     Download(DownloadWish),
     /// Connect to a peer or a tracker by multiaddr.
@@ -94,6 +99,10 @@ pub enum Item {
     Hit(HitLine),
     /// Something about a search as a whole.
     SearchNote(SearchNote),
+    /// How a watch is.
+    Watching(WatchLine),
+    /// A hit of a watch.
+    News(HitLine),
     /// A download moves or ends.
     Transfer(TransferLine),
     /// Who answered a dial.
@@ -116,7 +125,8 @@ impl Item {
             Item::Tracker(line) => serde_json::to_string(line),
             Item::Peer(line) => serde_json::to_string(line),
             Item::Entry(line) => serde_json::to_string(line),
-            Item::Hit(line) => serde_json::to_string(line),
+            Item::Watching(line) => serde_json::to_string(line),
+            Item::Hit(line) | Item::News(line) => serde_json::to_string(line),
             Item::SearchNote(_) => return None,
             Item::Transfer(line) => serde_json::to_string(line),
             Item::Dialled(line) => serde_json::to_string(line),
@@ -200,6 +210,15 @@ pub struct HolderLine {
     pub nickname: String,
     /// Where the file is in its shares.
     pub path: String,
+}
+
+/// How a watch is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchLine {
+    /// `watching`: from now on hits are told. `missed`: some may have been missed, a search finds them.
+    pub event: String,
+    /// The PeerId of the tracker.
+    pub tracker: String,
 }
 
 /// Something about a search as a whole.

@@ -120,7 +120,15 @@ impl Catalog {
     /// A catalog of nothing. `lease` is how long a registration lasts that is not renewed.
     #[must_use]
     pub fn new(limits: Limits, lease: Duration) -> Self {
-        Self { limits, lease, groups: HashMap::new(), next_serial: 0, memberships: HashMap::new(), held: Held::default(), shelves: Shelves::default() }
+        Self {
+            limits,
+            lease,
+            groups: HashMap::new(),
+            next_serial: 0,
+            memberships: HashMap::new(),
+            held: Held::default(),
+            shelves: Shelves::default(),
+        }
     }
 
     /// How long a registration lasts that is not renewed.
@@ -307,7 +315,7 @@ impl Catalog {
             Request::List(ask) => &ask.namespace,
             Request::Search(ask) => &ask.namespace,
             Request::Sources(ask) => &ask.namespace,
-            Request::Publish(_) | Request::Withdraw(_) => return Answer::Refused { why: Refusal::Unsupported },
+            Request::Publish(_) | Request::Withdraw(_) | Request::Watch(_) => return Answer::Refused { why: Refusal::Unsupported },
         };
         match (self.groups.get(namespace), request) {
             (Some(group), Request::Peers(ask)) => Answer::Peers(group.peers(ask)),
@@ -780,8 +788,8 @@ mod tests {
         restored.restore_files(&saved(5, 3), ["s/a", "s/b"].map(entry));
         let mut meanwhile = catalog(Limits::default());
         meanwhile.handle_rendezvous(&Namespace::default(), peer(2), Bounded::default(), 60 * SECOND, now);
-        restored.handle_restored(meanwhile, now + LEASE);
-        restored.handle_tick(now + LEASE);
+        restored.handle_restored(meanwhile, now + SECOND);
+        restored.handle_tick(now + SECOND);
         assert_eq!(listed(&restored).iter().map(|info| info.peer).collect::<Vec<_>>(), [peer(2)], "who came meanwhile");
         assert_eq!(restored.take_gone(), [ShelfNo(4)], "the greatest shelf counts");
         assert_eq!(restored.publish(peer(1), &publish(3, 3, []), now + LEASE), Published::InStep);

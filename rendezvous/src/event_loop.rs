@@ -8,10 +8,12 @@ use futures::StreamExt;
 use futures::future::OptionFuture;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
+use libp2p::request_response::ResponseChannel;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm, TransportError};
 use potluck_common::search::Done;
 use potluck_common::transport::{build_swarm, is_taken};
+use potluck_common::wire::index::Answer;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -24,6 +26,7 @@ use crate::liveness::Liveness;
 use crate::on_index::Waiter;
 use crate::quota::Conduct;
 use crate::store::{Keeper, Told};
+use crate::watches::Watches;
 use crate::{Event, TrackerError};
 
 /// How often leases, grace and silence are looked at: how late any of them may be noticed.
@@ -42,6 +45,8 @@ pub(crate) struct EventLoop<F> {
     /// What is saved is being read: until then nothing is known, and nothing is answered from the index.
     pub(crate) is_restoring: bool,
     pub(crate) liveness: Liveness,
+    /// Who waits for what to be published.
+    pub(crate) watches: Watches<ResponseChannel<Answer>>,
     /// Segments of an index that are being joined on another thread.
     index_job: Option<JoinHandle<IndexJob<Done>>>,
     pub(crate) conduct: Conduct,
@@ -67,6 +72,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             keeper,
             is_restoring: true,
             liveness: Liveness::default(),
+            watches: Watches::default(),
             index_job: None,
             conduct: Conduct::default(),
             clock,
@@ -153,7 +159,13 @@ impl<F: FnMut(Event)> EventLoop<F> {
         self.catalog.handle_tick(now);
         self.catalog.set_calendar(unix_seconds());
         self.catalog.tidy();
+        for (channel, answer) in self.watches.handle_tick(now, unix_seconds()) {
+            self.respond(channel, answer);
+        }
         let gone = self.catalog.take_gone();
+        if !gone.is_empty() {
+            tracing::debug!(registrations = gone.len(), "forgotten, also on the disk");
+        }
         self.keeper.drop_shelves(gone);
         self.start_index_job();
     }

@@ -16,6 +16,7 @@
 //! | `catalog.rs` | pure: who offers what in which namespace until when |
 //! | `liveness.rs` | pure: which connected peers are really there |
 //! | `quota.rs` | pure: how much a peer may cost |
+//! | `watches.rs` | pure: saved searches, and what was published lately |
 //! | `store/` | what was published, on the disk, and its thread |
 //! | `numbers.rs` | pure: the small numbers by which an index knows peers |
 //! | `clock.rs` | the one clock; everything else is handed the time |
@@ -65,6 +66,7 @@ mod on_index;
 mod on_rendezvous;
 pub mod quota;
 mod store;
+pub mod watches;
 
 use std::future::Future;
 use std::io;

@@ -55,7 +55,9 @@ impl Failure {
         match self {
             Failure::System(_) | Failure::Tracker(TrackerError::StoreEnded) => 1,
             Failure::Usage(_) => 2,
-            Failure::Tracker(TrackerError::DataDir { .. } | TrackerError::InUse(_) | TrackerError::Identity(_) | TrackerError::Store(_)) => 7,
+            Failure::Tracker(
+                TrackerError::DataDir { .. } | TrackerError::InUse(_) | TrackerError::Identity(_) | TrackerError::Store(_),
+            ) => 7,
             Failure::Tracker(
                 TrackerError::Network(_) | TrackerError::Taken { .. } | TrackerError::Listen { .. } | TrackerError::Unreachable,
             ) => 8,
@@ -76,7 +78,7 @@ fn serve(config: Config, mut output: Output) -> Result<(), Failure> {
                 _ = terminate.recv() => {}
             }
         };
-        run(config, shutdown, |event| output.tell(&event)).await?;
+        Box::pin(run(config, shutdown, |event| output.tell(&event))).await?; // 18 KB, too much for a stack
         Ok(())
     })
 }

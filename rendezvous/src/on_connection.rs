@@ -25,6 +25,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             self.liveness.handle_lost(&key);
             self.conduct.handle_lost(&key);
             self.catalog.handle_lost(&key, now);
+            self.watches.handle_lost(&key);
         }
     }
 

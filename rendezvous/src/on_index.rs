@@ -6,7 +6,7 @@ use potluck_common::codec::Malformed;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::transport::{key_of, split_peer};
-use potluck_common::wire::index::{Address, Answer, Publish, Published as Held, Request, Withdraw};
+use potluck_common::wire::index::{Address, Answer, Publish, Published as Held, Request, Watch, Withdraw};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 
 use crate::Event;
@@ -41,13 +41,14 @@ impl<F: FnMut(Event)> EventLoop<F> {
             Err(malformed) => self.on_malformed(peer, key, &malformed),
             Ok(_) if self.is_restoring => refuse(Refusal::Unavailable),
             Ok(Request::Publish(publish)) => return self.on_publish(key, publish, channel),
+            Ok(Request::Watch(watch)) => return self.on_watch(key, &watch, channel),
             Ok(Request::Withdraw(withdraw)) => self.on_withdraw(&key, &withdraw),
             Ok(request) => self.on_read(key, &request),
         };
         self.respond(channel, answer);
     }
 
-    fn respond(&mut self, channel: ResponseChannel<Answer>, answer: Answer) {
+    pub(crate) fn respond(&mut self, channel: ResponseChannel<Answer>, answer: Answer) {
         if self.swarm.behaviour_mut().index.send_response(channel, answer).is_err() {
             tracing::debug!("asked and left");
         }
@@ -67,7 +68,10 @@ impl<F: FnMut(Event)> EventLoop<F> {
         }
         let revision = publish.revision;
         let answer = match self.catalog.publish(peer, &publish, now) {
-            Published::Taken(shelf) => return self.save(shelf, peer, publish, channel),
+            Published::Taken(shelf) => {
+                self.watches.handle_published(peer, &publish, now);
+                return self.save(shelf, peer, publish, channel);
+            }
             Published::InStep => self.published(revision),
             Published::OutOfStep(held) => self.published(held),
             Published::OverQuota => refuse(Refusal::OverQuota),
@@ -104,6 +108,16 @@ impl<F: FnMut(Event)> EventLoop<F> {
     fn published(&self, revision: u64) -> Answer {
         let lease_seconds = u32::try_from(self.catalog.lease().as_secs()).unwrap_or(u32::MAX);
         Answer::Published(Held { revision, lease_seconds })
+    }
+
+    fn on_watch(&mut self, peer: PeerKey, watch: &Watch, channel: ResponseChannel<Answer>) {
+        let now = self.now();
+        if self.conduct.handle_read(peer, now) != Verdict::Serve {
+            return self.respond(channel, refuse(Refusal::Busy));
+        }
+        if let Some((channel, answer)) = self.watches.handle_ask(peer, watch, channel, now) {
+            self.respond(channel, answer);
+        }
     }
 
     fn on_withdraw(&mut self, peer: &PeerKey, withdraw: &Withdraw) -> Answer {

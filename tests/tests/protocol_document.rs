@@ -12,7 +12,7 @@ use potluck_common::peer::PeerKey;
 use potluck_common::share_path::{self, SharePath};
 use potluck_common::wire::index::{
     Answer, Change, ContentSources, Entry, Hit, Holder, Kind, List, ListPage, PeerInfo, Peers, PeersPage, Publish, Published, Request,
-    Search, SearchPage, SourcePeer, Sources, SourcesFound, Withdraw,
+    Search, SearchPage, SourcePeer, Sources, SourcesFound, Watch, Watched, Withdraw,
 };
 use potluck_common::wire::piece::{FileAnswer, Header};
 use potluck_common::wire::{self, Bounded, Refusal, Text, index, piece};
@@ -61,6 +61,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
             "search",
             Request::Search(Search { namespace: namespace.clone(), text: Text::truncated("live ext:flac"), after: None, limit: 20 }),
         ),
+        ("watch", Request::Watch(Watch { namespace: namespace.clone(), text: Text::truncated("live"), after: Some(Text::truncated("7")) })),
         ("sources", Request::Sources(Sources { namespace, content_ids: Bounded::truncated([content_id]) })),
     ];
     let source = SourcePeer { peer, nickname: Text::truncated("ada"), addresses: addresses() };
@@ -70,6 +71,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("withdrawn", Answer::Withdrawn {}),
         ("peers page", Answer::Peers(PeersPage { peers: Bounded::truncated([info]), next: None })),
         ("list page", Answer::List(ListPage { entries: Bounded::truncated([entry]), next: Some(Text::truncated("music/live.flac")) })),
+        ("watched", Answer::Watched(Watched { hits: Bounded::truncated([hit.clone()]), more: false, next: Text::truncated("8") })),
         ("search page", Answer::Search(SearchPage { hits: Bounded::truncated([hit]), total: 1, ..SearchPage::default() })),
         ("sources found", Answer::Sources(SourcesFound { found: Bounded::truncated([found]), peers: Bounded::truncated([source]) })),
         ("refused", Answer::Refused { why: Refusal::NotFound }),

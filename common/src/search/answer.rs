@@ -106,7 +106,7 @@ pub fn answer(index: &Index, directory: &impl Directory, request: &Request) -> O
         }),
         Request::Search(ask) => Some(Answer::Search(search(index, directory, ask))),
         Request::Sources(ask) => Some(Answer::Sources(sources(index, directory, ask))),
-        Request::Publish(_) | Request::Withdraw(_) | Request::Peers(_) => None,
+        Request::Publish(_) | Request::Withdraw(_) | Request::Peers(_) | Request::Watch(_) => None,
     }
 }
 

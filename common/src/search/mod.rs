@@ -15,6 +15,7 @@
 //! | `engine` | the index: put, remove, forget, list, sources |
 //! | `find`, `filter`, `collect` | a search: blocks that may hold hits, documents that are hits, the page of the best |
 //! | `rank`, `typo` | what is better; what was probably meant |
+//! | [`Matcher`] | whether a single file fits a query, without an index |
 //! | `relation`, `peers`, `files` | who has what, without any text |
 //! | `texts`, `segment`, `names`, `postings` | what it is called, and how that is found |
 //! | `chunks`, `table`, `lists` | tables that grow without a pause |
@@ -31,6 +32,7 @@ mod filter;
 mod find;
 mod fold;
 mod lists;
+mod matcher;
 pub mod media;
 mod names;
 mod peers;
@@ -47,6 +49,7 @@ mod typo;
 pub use engine::Engine;
 pub use engine::Engine as Index;
 pub use fold::fold;
+pub use matcher::Matcher;
 pub use query::Query;
 pub use scan::Scan;
 pub use texts::{Done, Job};

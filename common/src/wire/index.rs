@@ -46,6 +46,8 @@ pub enum Request {
     Search(Search),
     /// Who has these contents.
     Sources(Sources),
+    /// Files by name, as they are published.
+    Watch(Watch),
 }
 
 /// What is answered to the request of the same name, or why it is not.
@@ -64,6 +66,8 @@ pub enum Answer {
     Search(SearchPage),
     /// To `Sources`.
     Sources(SourcesFound),
+    /// To `Watch`.
+    Watched(Watched),
     /// To any.
     Refused {
         /// Why.
@@ -356,6 +360,35 @@ pub struct SourcePeer {
     /// Where it listens.
     #[serde(rename = "addrs")]
     pub addresses: Bounded<Address, MAX_ADDRESSES>,
+}
+
+/// Asks for files by name as they are published: a saved search.
+///
+/// Without `after` it is answered at once, with no hits: from there on nothing is missed by who asks again and again from
+/// where the last answer ended. The tracker keeps such a request until there is a hit, or ten seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Where.
+    #[serde(rename = "ns")]
+    pub namespace: Namespace,
+    /// What, in the query language of `common::search::query`.
+    #[serde(rename = "q")]
+    pub text: Text<MAX_SEARCH_BYTES>,
+    /// Go on after the last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Cursor>,
+}
+
+/// What was published since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// The files, in the order in which they were published, each at the one peer that did.
+    pub hits: Bounded<Hit, MAX_PAGE>,
+    /// Whether some were missed: more was published than is remembered.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub more: bool,
+    /// Where to go on.
+    pub next: Cursor,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

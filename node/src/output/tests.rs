@@ -42,6 +42,8 @@ fn one_of_each(text: &str) -> Vec<Item> {
             sources: 1,
             peers: vec![HolderLine { peer_id: text(), nickname: text(), path: text() }],
         }),
+        Item::Watching(WatchLine { event: "missed".into(), tracker: text() }),
+        Item::News(HitLine { content_id: None, name: text(), size: 1, kind: text(), sources: 1, peers: Vec::new() }),
         Item::SearchNote(SearchNote { total: 1, more: true, corrected: Some(text()), unanswered: vec![text()] }),
         Item::Transfer(TransferLine::Done { path: text(), content_id: text(), bytes: 1, fetched: 1, sources: 1, already_there: true }),
         Item::Transfer(TransferLine::Failed { name: text(), content_id: None, error: text(), code: 3 }),

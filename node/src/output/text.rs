@@ -6,7 +6,9 @@ use potluck_common::escape::Escaped;
 
 use super::table::{Align, Row};
 use crate::human;
-use crate::types::{DialLine, DownloadLine, EntryLine, Event, HitLine, IdLine, PeerLine, SearchNote, ShareLine, StatusLine, TrackerLine};
+use crate::types::{
+    DialLine, DownloadLine, EntryLine, Event, HitLine, IdLine, PeerLine, SearchNote, ShareLine, StatusLine, TrackerLine, WatchLine,
+};
 
 use Align::{Flexible, Left, Right};
 
@@ -64,6 +66,19 @@ pub(super) fn hit(line: &HitLine, width: Option<usize>) -> Row {
     let (cell, below) = if beside { (reference, Vec::new()) } else { (String::new(), vec![reference]) };
     let name = format!("{}{folder}", Escaped(&line.name));
     Row { cells: vec![name, human::size(line.size), human::some(u64::from(line.sources), "source"), cell], below }
+}
+
+/// `name  size  content id`, on one line: it comes alone.
+pub(super) fn news(line: &HitLine) -> String {
+    let Row { cells, .. } = hit(line, None);
+    cells.join("  ")
+}
+
+pub(super) fn watching(line: &WatchLine) -> String {
+    match line.event.as_str() {
+        "missed" => format!("Some hits at {} may have been missed; `potluck search` finds them.", Escaped(&line.tracker)),
+        _ => format!("Watching at {}; Ctrl-C ends it.", Escaped(&line.tracker)),
+    }
 }
 
 /// `name  state  files  size  hashed  folder`.

@@ -121,4 +121,3 @@ impl Presence {
         matches!(self, Presence::Online | Presence::Grace { .. })
     }
 }
-

@@ -43,7 +43,9 @@ impl Catalog {
     pub fn restore_files(&mut self, saved: &Saved, entries: impl IntoIterator<Item = Entry>) {
         let limits = self.limits;
         let Some(group) = self.groups.get_mut(&saved.namespace) else { return };
-        let Some(registration) = group.registrations.get_mut(&saved.peer).filter(|known| known.shelf() == Some(saved.shelf)) else { return };
+        let Some(registration) = group.registrations.get_mut(&saved.peer).filter(|known| known.shelf() == Some(saved.shelf)) else {
+            return;
+        };
         let mut changes = entries.into_iter().map(Change::Put);
         let fits = changes.try_for_each(|change| registration.take(&mut group.index, &mut self.held, &limits, &change));
         if fits.is_err() {

@@ -91,14 +91,12 @@ impl<W: Send + 'static> Keeper<W> {
     pub(crate) fn start(path: PathBuf, catalog: Catalog, now: Instant) -> std::io::Result<Self> {
         let (orders, to_do) = sync_channel(MAX_ORDERS);
         let (tell, told) = mpsc::channel(MAX_TOLD);
-        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            match open(&path, catalog, now, &tell) {
-                Ok((table, catalog)) => {
-                    let _loop_has_ended = tell.blocking_send(Told::Restored(Box::new(catalog)));
-                    Worker { path, table: Some(table), to_drop: Vec::new(), to_do, tell }.run();
-                }
-                Err(error) => drop(tell.blocking_send(Told::Unusable(error))),
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || match open(&path, catalog, now, &tell) {
+            Ok((table, catalog)) => {
+                let _loop_has_ended = tell.blocking_send(Told::Restored(Box::new(catalog)));
+                Worker { path, table: Some(table), to_drop: Vec::new(), to_do, tell }.run();
             }
+            Err(error) => drop(tell.blocking_send(Told::Unusable(error))),
         })?;
         Ok(Self { orders, told, waiting: 0, waiting_changes: 0, is_failing: false, to_drop: VecDeque::new(), thread })
     }

@@ -23,8 +23,10 @@ const FORMAT: u64 = 1;
 const FORMATS: TableDefinition<'_, (), u64> = TableDefinition::new("format");
 /// From the shelf to namespace, peer, epoch and revision.
 const REGISTRATIONS: TableDefinition<'_, u64, (&str, &[u8], u64, u64)> = TableDefinition::new("registrations");
-/// From shelf and path to size, time and content id.
-const FILES: TableDefinition<'_, (u64, &str), (u64, i64, Option<&[u8; 32]>)> = TableDefinition::new("files");
+/// Size, time and content id of a file.
+type FileRow<'a> = (u64, i64, Option<&'a [u8; 32]>);
+/// From shelf and path to the file there.
+const FILES: TableDefinition<'_, (u64, &str), FileRow<'_>> = TableDefinition::new("files");
 
 /// Memory for pages of the database (32 MiB): the upper levels of the tree of ten million files, and one transaction.
 const CACHE_BYTES: usize = 32 << 20;
@@ -32,7 +34,7 @@ const CACHE_BYTES: usize = 32 << 20;
 const SWEEP: usize = 8192;
 
 /// A row of [`FILES`].
-type FileRows<'a> = Rows<'a, (u64, &'static str), (u64, i64, Option<&'static [u8; 32]>)>;
+type FileRows<'a> = Rows<'a, (u64, &'static str), FileRow<'static>>;
 /// A row of [`REGISTRATIONS`].
 type RegistrationRows<'a> = Rows<'a, u64, (&'static str, &'static [u8], u64, u64)>;
 

@@ -159,7 +159,8 @@ pub enum TrackerError {
 /// When the data folder, the network or an address to listen on cannot be used, or the last address is gone.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>, on_event: impl FnMut(Event)) -> Result<(), TrackerError> {
     let data = DataDir::open(&config.data_dir)?;
-    let mut event_loop = EventLoop::start(&config, &data, on_event).await?;
+    // On the heap: it is too large for the futures of who runs us.
+    let mut event_loop = Box::new(Box::pin(EventLoop::start(&config, &data, on_event)).await?);
     let ended = event_loop.run(shutdown).await;
     event_loop.close().await;
     drop(data); // unlocks the folder after the last use of the identity

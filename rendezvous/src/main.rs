@@ -78,7 +78,7 @@ fn serve(config: Config, mut output: Output) -> Result<(), Failure> {
                 _ = terminate.recv() => {}
             }
         };
-        Box::pin(run(config, shutdown, |event| output.tell(&event))).await?; // 18 KB, too much for a stack
+        run(config, shutdown, |event| output.tell(&event)).await?;
         Ok(())
     })
 }

@@ -68,7 +68,12 @@ deny:
 doc:
     cargo doc --workspace --no-deps --document-private-items --open
 
-# How fast a large file and 5,000 small ones move between two nodes: one JSON line a result
+# How fast files move between nodes, and by curl, rsync, scp, tar and aria2 if installed; --help names the cases
 [group('measure')]
 bench-transfer *ARGS:
     cargo run --quiet --release --package potluck-tests --bin bench-transfer -- "$@"
+
+# The long stories: hundreds of kills at random moments; prints what was fetched twice
+[group('check')]
+gauntlet *ARGS:
+    cargo test --release --package potluck-tests --test scenarios -- --ignored --nocapture "$@"

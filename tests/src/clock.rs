@@ -34,6 +34,12 @@ pub fn eventually<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Res
     }
 }
 
+/// Lets time pass. Only for what comes at a moment that chance decides; whoever waits for something looks for it with
+/// [`eventually`].
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

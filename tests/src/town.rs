@@ -421,9 +421,13 @@ fn launch(name: &str, program: &Path, args: &[OsString], data_dir: &Path, home: 
     Ok((process, address))
 }
 
-/// A program with nothing of the user's environment that could change what it does.
 fn command(program: &Path, data_dir: &Path, home: &Path) -> Command {
-    let mut command = Command::new(program);
+    isolated(Command::new(program), data_dir, home)
+}
+
+/// A command of ours with nothing of the user's environment that could change what it does, and `--json --data-dir DIR`.
+#[must_use]
+pub fn isolated(mut command: Command, data_dir: &Path, home: &Path) -> Command {
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
         if name.starts_with("POTLUCK_") || name.starts_with("XDG_") {

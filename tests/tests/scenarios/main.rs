@@ -14,6 +14,7 @@ mod bad_arguments;
 mod every_verb_prints_json;
 mod foreign_programs;
 mod hostile_frames;
+mod killed_at_any_moment;
 mod liars;
 mod links;
 mod local_files_fail;

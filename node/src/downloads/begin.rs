@@ -256,7 +256,13 @@ fn restore(state: &State, record: DownloadRecord, download_dir: &std::path::Path
     let verified = geometry.filter(|_| hashes.is_some() && record.verified.iter().any(|byte| *byte != 0)).and_then(|geometry| {
         // A temporary file that is gone has to be fetched anew; one that cannot be opened now may be there later.
         let part = shelf.part(geometry).ok()?;
-        (!part.is_new()).then(|| PieceSet::from_bytes(geometry, &record.verified))
+        if part.is_new() {
+            // It was opened, so it was made. When the file lies in its place, nobody would ever take it away again.
+            shelf.close();
+            let _ = part.discard(); // what stays is taken up if the file is fetched
+            return None;
+        }
+        Some(PieceSet::from_bytes(geometry, &record.verified))
     });
     Restored { record, shelf, geometry, verified, hashes }
 }

@@ -14,8 +14,10 @@ const SMALL_FILES: u32 = 5000;
 const SMALL_SIZES: std::ops::RangeInclusive<u64> = (4 << 10)..=56_400;
 /// The file for lines that are slower than this machine.
 const MIDDLE: u64 = 256 << 20;
-/// The file for the slowest ones.
+/// The file for slow ones.
 const MODEST: u64 = 64 << 20;
+/// The file for a line on which some need minutes for it.
+const LITTLE: u64 = 16 << 20;
 
 /// A line around the world or across a continent: 50 ms there and back, as much queue as a router has.
 const WAN: Line = Line { delay: Duration::from_millis(25), mbit: 500.0, loss: 0.0, queue: Duration::from_millis(50) };
@@ -32,6 +34,7 @@ pub(crate) enum Load {
     Large,
     Middle,
     Modest,
+    Little,
     Small,
     One,
 }
@@ -58,29 +61,16 @@ impl Case {
 
 /// All cases, in the order in which they are run.
 pub(crate) const CASES: &[Case] = &[
-    Case::plain(
-        "large",
-        Load::Large,
-        Between::Nothing,
-        &[Rival::CurlAes, Rival::CurlChaCha, Rival::Rsync, Rival::Scp],
-    ),
-    Case::plain(
-        "small",
-        Load::Small,
-        Between::Nothing,
-        &[Rival::CurlAes, Rival::CurlChaCha, Rival::TarSsh, Rival::Rsync],
-    ),
+    Case::plain("large", Load::Large, Between::Nothing, &[Rival::CurlAes, Rival::CurlChaCha, Rival::Rsync, Rival::Scp]),
+    Case::plain("small", Load::Small, Between::Nothing, &[Rival::CurlAes, Rival::CurlChaCha, Rival::TarSsh, Rival::Rsync]),
     Case::plain("one", Load::One, Between::Nothing, &[Rival::CurlAes, Rival::Scp]),
     Case::plain("one-wan", Load::One, Between::Line(WAN, "cubic"), &[Rival::CurlAes, Rival::Scp]),
     Case::plain("wan", Load::Middle, Between::Line(WAN, "cubic"), &[Rival::CurlChaCha, Rival::Rsync]),
     Case::plain("wan-bbr", Load::Middle, Between::Line(WAN, "bbr"), &[Rival::CurlChaCha]),
     Case::plain("wan-loss-bbr", Load::Modest, Between::Line(WAN_LOSS, "bbr"), ALL_HTTP),
-    Case::plain("wan-loss-cubic", Load::Modest, Between::Line(WAN_LOSS, "cubic"), &[Rival::CurlChaCha]),
+    Case::plain("wan-loss-cubic", Load::Little, Between::Line(WAN_LOSS, "cubic"), &[Rival::CurlChaCha]),
     Case::plain("small-wan", Load::Small, Between::Line(WAN, "cubic"), &[Rival::CurlAes, Rival::TarSsh, Rival::Rsync]),
-    Case {
-        sources: 3,
-        ..Case::plain("multi3", Load::Middle, Between::Switch { machines: 4, mbit: UPLINK_MBIT }, &[Rival::Aria2])
-    },
+    Case { sources: 3, ..Case::plain("multi3", Load::Middle, Between::Switch { machines: 4, mbit: UPLINK_MBIT }, &[Rival::Aria2]) },
     Case::plain("swarm-one", Load::Modest, Between::Switch { machines: 5, mbit: UPLINK_MBIT }, &[Rival::CurlChaCha]),
     Case { sinks: 4, ..Case::plain("swarm", Load::Modest, Between::Switch { machines: 5, mbit: UPLINK_MBIT }, &[]) },
     Case { is_cut: true, ..Case::plain("resume", Load::Large, Between::Nothing, &[Rival::CurlChaCha, Rival::Rsync]) },
@@ -93,6 +83,7 @@ impl Load {
             Self::Large => "large",
             Self::Middle => "middle",
             Self::Modest => "modest",
+            Self::Little => "little",
             Self::Small => "small",
             Self::One => "one",
         }
@@ -110,6 +101,7 @@ impl Load {
             Self::Large => large,
             Self::Middle => MIDDLE,
             Self::Modest => MODEST,
+            Self::Little => LITTLE,
             Self::One => 1,
             Self::Small => 0,
         };

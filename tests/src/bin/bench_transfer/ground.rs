@@ -1,11 +1,12 @@
 //! Where a case is played: the loopback of this machine, two ends of a long line, or a star of machines with slow uplinks.
 //!
 //! All but the plain loopback are network namespaces that are made for one run and removed after it, which takes root and
-//! the programs `ip`, `tc`, `nsenter` and `sysctl`. Every program that takes part, ours or another's, runs in one of them.
+//! the programs `ip`, `tc`, `ethtool`, `chrt`, `nsenter` and `sysctl`. Every program that takes part, ours or another's, runs in one of them.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use potluck_tests::{Failure, Result};
@@ -15,6 +16,9 @@ use super::link::{Ends, Line, PORT};
 /// Packets on the long line have the size of those on most; what envelopes them needs more room.
 const INNER_MTU: &str = "1500";
 const OUTER_MTU: &str = "1600";
+
+/// Begins the names of our namespaces; the number of our process follows.
+const PREFIX: &str = "potluck";
 
 /// What is between the machines.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +56,7 @@ impl Ground {
     /// # Errors
     /// When the system does not let us, or lacks what it takes.
     pub(crate) fn new(between: Between) -> Result<Self> {
+        remove_left();
         let mut ground = Self { places: Vec::new(), namespaces: Vec::new(), line: None };
         match between {
             Between::Nothing if !is_root() => {
@@ -74,14 +79,15 @@ impl Ground {
     }
 
     fn namespace(&mut self, name: &str) -> Result<String> {
-        let full = format!("bench{}{name}", std::process::id());
+        let full = format!("{PREFIX}{}{name}", std::process::id());
         shell(&format!("ip netns add {full}"))?;
         self.namespaces.push(full.clone());
-        shell(&format!("ip -n {full} link set lo up"))?;
+        shell(&format!("ip -n {full} link set dev lo up"))?;
         Ok(full)
     }
 
-    /// Two machines whose VXLAN tunnel runs through a third, where the line is.
+    /// Two machines whose VXLAN tunnel runs through a third, where the line is. The devices leave nothing to hardware that
+    /// is not there: what comes out of the tunnel in between is read by a program, and must be whole packets with checksums.
     fn make_line(&mut self, line: Line, congestion: &str) -> Result {
         let middle = self.namespace("m")?;
         let mut ends = Vec::new();
@@ -93,13 +99,14 @@ impl Ground {
             shell(&format!(
                 "ip link add under netns {end} mtu {OUTER_MTU} type veth peer name {side} netns {middle} mtu {OUTER_MTU}
                 ip -n {middle} address add {ours}/24 dev {side}
-                ip -n {middle} link set {side} up
+                ip -n {middle} link set dev {side} up
                 ip -n {end} address add {theirs}/24 dev under
-                ip -n {end} link set under up
+                ip -n {end} link set dev under up
                 ip -n {end} link add line mtu {INNER_MTU} address {mac} type vxlan id 1 local {theirs} remote {ours} dstport {PORT} nolearning
-                ip -n {end} link set line gso_max_segs 1
+                nsenter --net=/run/netns/{end} ethtool -K line tx off tso off gso off >&2
+                nsenter --net=/run/netns/{end} ethtool -K under tx off >&2
                 ip -n {end} address add {inner}/24 dev line
-                ip -n {end} link set line txqueuelen 5000 up
+                ip -n {end} link set dev line txqueuelen 5000 up
                 ip -n {end} neighbour add {other} lladdr {other_mac} dev line nud permanent
                 sysctl -qw net.ipv4.tcp_allowed_congestion_control='reno cubic bbr' || true
                 nsenter --net=/run/netns/{end} sysctl -qw net.ipv4.tcp_congestion_control={congestion}"
@@ -121,15 +128,16 @@ impl Ground {
 
     fn make_switch(&mut self, machines: usize, mbit: u32) -> Result {
         let switch = self.namespace("sw")?;
-        shell(&format!("ip -n {switch} link add switch type bridge\nip -n {switch} link set switch up"))?;
+        shell(&format!("ip -n {switch} link add switch type bridge\nip -n {switch} link set dev switch up"))?;
         for number in 1..=machines {
             let end = self.namespace(&format!("s{number}"))?;
             let ip = format!("10.79.0.{number}");
             shell(&format!(
                 "ip link add port netns {end} type veth peer name v{number} netns {switch}
-                ip -n {switch} link set v{number} master switch up
+                ip -n {switch} link set dev v{number} master switch up
                 ip -n {end} address add {ip}/24 dev port
-                ip -n {end} link set port gso_max_segs 1 up
+                nsenter --net=/run/netns/{end} ethtool -K port tso off gso off >&2
+                ip -n {end} link set dev port up
                 tc -n {end} qdisc add dev port root tbf rate {mbit}mbit burst 64kb latency 50ms"
             ))?;
             self.places.push(Place { namespace: Some(end), ip, device: "port".to_owned() });
@@ -166,6 +174,18 @@ impl Place {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{}:", self.device)))?;
         line.split_whitespace().next()?.parse().ok()
+    }
+}
+
+/// Removes the namespaces of benchmarks that were killed.
+fn remove_left() {
+    for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let owner: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        if !owner.is_empty() && !Path::new("/proc").join(owner).exists() {
+            let _ = shell(&format!("ip netns delete {name}")); // what is left is seen by `ip netns`
+        }
     }
 }
 

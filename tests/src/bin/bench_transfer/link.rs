@@ -17,6 +17,7 @@ use potluck_tests::{Failure, Result};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// The word that makes the benchmark be the line.
 pub(crate) const VERB: &str = "link";
@@ -67,8 +68,9 @@ impl Line {
         arguments
     }
 
-    /// Is the line, until it is killed.
+    /// Is the line, until it is killed or the benchmark ends.
     pub(crate) fn run(arguments: &[String]) -> Result {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
         let [delay, queue, mbit, loss, left, left_end, right, right_end] = arguments else {
             return Err(Failure::new("the line needs eight arguments"));
         };

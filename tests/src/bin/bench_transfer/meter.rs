@@ -158,7 +158,8 @@ mod tests {
     #[test]
     fn a_tree_of_processes_is_measured_as_one() {
         let mut shell = Command::new("sh");
-        let ran = run(shell.args(["-c", "sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'; true"]), Duration::from_secs(60), || false);
+        let ran =
+            run(shell.args(["-c", "sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'; true"]), Duration::from_secs(60), || false);
         let ran = ran.unwrap();
         assert!(ran.status.success() && ran.cpu_seconds > 0.0 && ran.peak_bytes > 0, "{ran:?}");
     }

@@ -80,7 +80,9 @@ impl<'a> Swarm<'a> {
         let (files, sources) = (self.stock.contents.len() as u64, self.case.sources as u64);
         eventually(PATIENCE, "everything is found", || {
             let found = match self.stock.load.file() {
-                Some(file) => sink.verb(&["search", file])?.lines.iter().any(|hit| hit["sources"] == sources && hit["content_id"].is_string()),
+                Some(file) => {
+                    sink.verb(&["search", file])?.lines.iter().any(|hit| hit["sources"] == sources && hit["content_id"].is_string())
+                }
                 None => sink.verb(&["query"])?.lines.iter().any(|peer| peer["files"].as_u64() >= Some(files)),
             };
             Ok(found.then_some(()))

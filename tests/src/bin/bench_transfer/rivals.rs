@@ -118,7 +118,19 @@ impl<'a> Contest<'a> {
         fs::create_dir_all(&dir)?;
         let name = format!("subjectAltName=IP:{}", place.ip);
         let mut openssl = Command::new("openssl");
-        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=bench"]);
+        openssl.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=bench",
+        ]);
         openssl.args(["-addext", &name, "-keyout"]).arg(dir.join("key.pem")).arg("-out").arg(dir.join("cert.pem"));
         run_quietly(&mut openssl)?;
         let (at, root, user) = (dir.display(), self.stock.folder.display(), if is_root() { "user root;" } else { "" });
@@ -179,7 +191,7 @@ impl<'a> Contest<'a> {
         if !ran.last().is_some_and(|ran| ran.status.success()) {
             return Err(Failure::new(format!("{} failed, or took longer than {limit:?}", self.rival.name())));
         }
-        if !self.stock.has_come(&self.into())? {
+        if !self.stock.has_come(&self.target())? {
             return Err(Failure::new("what came is not what was sent"));
         }
         Ok(Measured {
@@ -194,7 +206,7 @@ impl<'a> Contest<'a> {
         })
     }
 
-    fn into(&self) -> PathBuf {
+    fn target(&self) -> PathBuf {
         self.dir.join("into")
     }
 
@@ -213,17 +225,17 @@ impl<'a> Contest<'a> {
         let base = format!("https://{}", self.hosts.join(""));
         if let Some(file) = self.stock.load.file() {
             command.args(if goes_on { &["--continue-at", "-"][..] } else { &[] });
-            command.arg("--output").arg(self.into().join(file)).arg(format!("{base}/{file}"));
+            command.arg("--output").arg(self.target().join(file)).arg(format!("{base}/{file}"));
             return Ok(command);
         }
-        let into = self.into().join(self.stock.load.folder());
+        let into = self.target().join(self.stock.load.folder());
         let mut list = String::new();
         for (path, _) in &self.stock.contents {
             let (url, target) = (path.display().to_string().replace(' ', "%20"), into.join(path));
             let _ = writeln!(list, "url=\"{base}/{url}\"\noutput=\"{}\"", target.display()); // writing to a string cannot fail
         }
         fs::write(self.dir.join("list"), list)?;
-        command.args(["--create-dirs", "--parallel", "--parallel-max", "16", "--config"]).arg(self.dir.join("list"));
+        command.args(["--no-progress-meter", "--create-dirs", "--parallel", "--parallel-max", "16", "--config"]).arg(self.dir.join("list"));
         Ok(command)
     }
 
@@ -231,13 +243,13 @@ impl<'a> Contest<'a> {
         let file = self.stock.load.file().unwrap_or_default();
         let mut command = self.sink.command("aria2c");
         command.args(["--quiet", "--no-conf", "--file-allocation=falloc", "--check-certificate=false", "--min-split-size=1M"]);
-        command.args(["--split=6", "--max-connection-per-server=2"]).arg("--dir").arg(self.into());
+        command.args(["--split=6", "--max-connection-per-server=2"]).arg("--dir").arg(self.target());
         command.args(self.hosts.iter().map(|host| format!("https://{host}/{file}")));
         command
     }
 
     fn ssh(&self, goes_on: bool) -> Command {
-        let (from, into) = (self.stock.folder.display(), self.into());
+        let (from, into) = (self.stock.folder.display(), self.target());
         let host = self.hosts.first().and_then(|host| host.split(':').next()).unwrap_or_default().to_owned();
         let key = self.dir.join("user");
         let options = format!(

@@ -98,14 +98,18 @@ impl Lane {
         let before = self.sent()?;
         let running = self.receiver.begin(&["download", &self.hash])?;
         pause(self.random.random_range(Duration::ZERO..SPAN));
-        match victim {
-            Victim::Receiver => self.receiver.restart()?,
-            Victim::Sender => self.sender.restart()?,
-        }
-        // that of a receiver that is killed ends with it; who asks again gets what the node goes on with, or has done
         let finished = match victim {
-            Victim::Receiver => self.receiver.download(&[&self.hash])?.ok()?,
-            Victim::Sender => running.finish(PATIENCE)?.ok()?,
+            Victim::Receiver => {
+                self.receiver.kill9()?;
+                drop(running); // the verb as well: one that found no node any more would be a node of its own
+                self.receiver.restart()?;
+                // who asks again gets what the node goes on with, or has done
+                self.receiver.download(&[&self.hash])?.ok()?
+            }
+            Victim::Sender => {
+                self.sender.restart()?;
+                running.finish(PATIENCE)?.ok()?
+            }
         };
         assert_eq!(finished.done().len(), 1, "{:?}", finished.lines);
         let target = self.receiver.download_dir().join(&self.name);

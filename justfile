@@ -58,6 +58,11 @@ gauntlet *ARGS:
 ci:
     .ci/run
 
+# New pictures of the page for docs/screenshots; needs Debian's chromium and chromium-driver
+[group('check')]
+screenshots:
+    POTLUCK_SCREENSHOTS="$PWD/docs/screenshots" cargo test --package potluck-tests --test scenarios -- --exact the_page_in_a_browser::everything_can_be_done_in_a_browser
+
 # Licences, sources, advisories and versions of all dependencies; needs cargo-deny
 [group('check')]
 deny:

@@ -3,6 +3,7 @@
 //! [`Cli::read`] turns words into a [`Cli`], [`Verb::command`] a verb into the [`Command`] that a node executes. The prompt of
 //! a node takes the same verbs through the same two functions.
 
+mod args;
 mod resolve;
 mod values;
 
@@ -11,20 +12,19 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use libp2p::Multiaddr;
 use potluck_common::namespace::Namespace;
 use potluck_common::wire::MAX_SEARCH_BYTES;
 
+pub use self::args::{ConflictArg, DownloadArgs, NodeArgs, SearchArgs, ShareVerb, WatchArgs, WhichArgs};
 pub use self::resolve::Surroundings;
 pub use self::values::ShareArg;
 use crate::error::{CommandError, Failure};
-use crate::types::{Command, DownloadWish, OnConflict};
+use crate::types::{Command, DownloadAction, DownloadWish, OnConflict};
 
-/// Hits that a search shows unless told otherwise: a few screens.
-const DEFAULT_HITS: u32 = 100;
-/// Most hits of a search: what a terminal or a script can still use; narrower words find the rest.
-const MAX_HITS: i64 = 10_000;
+/// Most lines of one look into a folder.
+const MAX_LISTED: u32 = 100_000;
 
 /// What stands for the hyphen of a word that must not be there: the typographic minus sign, which means the same when it is typed.
 const MINUS: char = '\u{2212}';
@@ -183,117 +183,58 @@ Then `query`, `search` and `download` reach that peer too, without any tracker."
     /// List the downloads
     #[command(after_help = "Example:\n  potluck downloads --json")]
     Downloads,
+    /// Fetch nothing of some downloads until they are resumed
+    #[command(
+        after_help = "Examples:\n  potluck pause 12\n  potluck pause 'Kind of Blue'\n  potluck pause all\n\nWhat is there is kept, also over restarts."
+    )]
+    Pause(WhichArgs),
+    /// Go on with downloads that were paused
+    #[command(after_help = "Examples:\n  potluck resume 12\n  potluck resume all")]
+    Resume(WhichArgs),
+    /// Give downloads up, and take finished ones out of the list
+    #[command(
+        after_help = "Examples:\n  potluck cancel 12\n  potluck cancel all\n\nWhat was fetched of an unfinished file is deleted. Finished files stay where they are."
+    )]
+    Cancel(WhichArgs),
+    /// Try failed downloads again, and look at once for sources of those that wait
+    #[command(after_help = "Examples:\n  potluck retry 12\n  potluck retry all")]
+    Retry(WhichArgs),
+    /// List what is sent to whom
+    #[command(after_help = "Example:\n  potluck uploads")]
+    Uploads,
+    /// Show or change how fast the node may send
+    #[command(
+        after_help = "Examples:\n  potluck limits\n  potluck limits --up 5MiB/s\n  potluck limits --up none\n\nA change holds until the node ends; `potluck node --limit-up` sets what it begins with."
+    )]
+    Limits {
+        /// Most bytes per second to send, such as 10MiB/s; `none` for no limit
+        #[arg(long, value_name = "RATE", value_parser = values::rate_or_none)]
+        up: Option<u64>,
+    },
     /// Show how the node is
     #[command(after_help = "Example:\n  potluck status")]
     Status,
+    /// Show what lies in a folder of a peer
+    #[command(
+        visible_alias = "browse",
+        after_help = "Examples:\n  potluck ls ada                    her shares\n  potluck ls 'ada:music/Kind of Blue'\n  potluck ls me:music               what others see of our own"
+    )]
+    Ls {
+        /// A peer, with a folder of its shares if wanted
+        #[arg(value_name = "PEER[:PATH]")]
+        place: String,
+        /// Most lines to show
+        #[arg(long, value_name = "N", default_value_t = MAX_LISTED, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LISTED)))]
+        limit: u32,
+    },
+    /// Print a link that opens the page of the running node in a browser
+    #[command(
+        after_help = "Example:\n  potluck page\n\nThe link signs in once, within ten minutes. The browser stays signed in for a month."
+    )]
+    Page,
     /// Show who the node is and how others dial it
     #[command(after_help = "Example:\n  potluck id")]
     Id,
-}
-
-/// What `node` takes.
-#[derive(Clone, Debug, Default, Args)]
-pub struct NodeArgs {
-    /// A folder to share, under its own name or another; repeat for several
-    #[arg(long, value_name = "[NAME=]DIR", env = "POTLUCK_SHARE", hide_env_values = true, value_parser = values::share)]
-    pub share: Vec<ShareArg>,
-    /// Where to listen; repeat for several [default: port 9471 everywhere, or a free port if that is taken]
-    #[arg(long, value_name = "MULTIADDR", env = "POTLUCK_LISTEN", hide_env_values = true, value_delimiter = ',', value_parser = values::listen)]
-    pub listen: Vec<Multiaddr>,
-    /// Where downloads go [default: the folder potluck in $XDG_DOWNLOAD_DIR or ~/Downloads]
-    #[arg(long, value_name = "DIR", env = "POTLUCK_DOWNLOAD_DIR", hide_env_values = true)]
-    pub download_dir: Option<PathBuf>,
-    /// What the node calls itself [default: your user name at the host's]
-    #[arg(long, value_name = "NAME", env = "POTLUCK_NICKNAME", hide_env_values = true, value_parser = values::nickname)]
-    pub nickname: Option<String>,
-    /// Most bytes per second to send, such as 10MiB/s or 10MB
-    #[arg(long, value_name = "RATE", env = "POTLUCK_LIMIT_UP", hide_env_values = true, value_parser = values::rate)]
-    pub limit_up: Option<u64>,
-}
-
-/// What `search` takes.
-#[derive(Clone, Debug, Args)]
-pub struct SearchArgs {
-    /// Words that must all be in the path; -WORD must not be
-    #[arg(value_name = "WORDS")]
-    pub words: Vec<String>,
-    /// Most hits to show
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_HITS, value_parser = clap::value_parser!(u32).range(1..=MAX_HITS))]
-    pub limit: u32,
-    /// Only files with this extension; several with commas
-    #[arg(long, value_name = "E", value_parser = values::extensions)]
-    pub ext: Option<String>,
-    /// Only files of at least this size, such as 10MiB
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub min_size: Option<u64>,
-    /// Only files of at most this size, such as 1.5GB
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub max_size: Option<u64>,
-}
-
-/// What `watch` takes.
-#[derive(Clone, Debug, Args)]
-pub struct WatchArgs {
-    /// Words that must all be in the path; -WORD must not be
-    #[arg(value_name = "WORDS")]
-    pub words: Vec<String>,
-    /// Only files with this extension; several with commas
-    #[arg(long, value_name = "E", value_parser = values::extensions)]
-    pub ext: Option<String>,
-    /// Only files of at least this size, such as 10MiB
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub min_size: Option<u64>,
-    /// Only files of at most this size, such as 1.5GB
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub max_size: Option<u64>,
-}
-
-/// What `download` takes.
-#[derive(Clone, Debug, Args)]
-pub struct DownloadArgs {
-    /// What to fetch: a content id, a potluck: link, or PEER:share/path of a file or folder
-    #[arg(value_name = "REF", required = true, value_parser = values::reference)]
-    pub refs: Vec<String>,
-    /// The folder to put it in [default: the download folder of the node]
-    #[arg(short = 'o', long = "into", value_name = "DIR")]
-    pub into: Option<PathBuf>,
-    /// What to do when another file has the name: put a number into the new one's, or fail
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = ConflictArg::Number)]
-    pub on_conflict: ConflictArg,
-    /// Give up after so many seconds without a source
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub timeout: Option<u64>,
-}
-
-/// What to do when another file has the name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ConflictArg {
-    /// Put a number into the name.
-    Number,
-    /// Fail.
-    Error,
-}
-
-/// What `share` takes.
-#[derive(Clone, Debug, Subcommand)]
-pub enum ShareVerb {
-    /// Share one more folder, now and after restarts
-    #[command(after_help = "Examples:\n  potluck share add ~/Music\n  potluck share add films=/mnt/disk/Films")]
-    Add {
-        /// The folder, under its own name or another
-        #[arg(value_name = "[NAME=]DIR", value_parser = values::share)]
-        share: ShareArg,
-    },
-    /// Share a folder no longer; its files stay where they are
-    #[command(visible_alias = "remove", after_help = "Examples:\n  potluck share rm Music\n  potluck share rm ~/Music")]
-    Rm {
-        /// The name of the share, or its folder
-        #[arg(value_name = "NAME|DIR")]
-        share: String,
-    },
-    /// List the shares
-    #[command(visible_alias = "list", after_help = "Example:\n  potluck share ls")]
-    Ls,
 }
 
 impl Cli {
@@ -339,8 +280,22 @@ impl Verb {
             Self::Share(ShareVerb::Add { share }) => Command::ShareAdd { name: share.name.clone(), dir: share.folder(here)? },
             Self::Share(ShareVerb::Rm { share }) => Command::ShareRemove { name: name_or_folder(share, here) },
             Self::Share(ShareVerb::Ls) => Command::ShareList,
+            Self::Share(ShareVerb::Rescan { share }) => {
+                Command::ShareRescan { name: share.as_ref().map(|share| name_or_folder(share, here)) }
+            }
             Self::Downloads => Command::Downloads,
+            Self::Pause(args) => args.control(DownloadAction::Pause),
+            Self::Resume(args) => args.control(DownloadAction::Resume),
+            Self::Cancel(args) => args.control(DownloadAction::Cancel),
+            Self::Retry(args) => args.control(DownloadAction::Retry),
+            Self::Uploads => Command::Uploads,
+            Self::Limits { up } => Command::Limits { up: *up },
             Self::Status => Command::Status,
+            Self::Ls { place, limit } => {
+                let (peer, path) = place.split_once(':').map_or((place.as_str(), None), |(peer, path)| (peer, Some(path.to_owned())));
+                Command::Browse { peer: peer.to_owned(), path, after: None, limit: *limit }
+            }
+            Self::Page => Command::Page,
             Self::Id => Command::Id,
         }))
     }
@@ -362,6 +317,12 @@ fn query_text(words: &[String], ext: Option<&str>, min_size: Option<u64>, max_si
         return usage(format!("a search is at most {MAX_SEARCH_BYTES} bytes long; leave out some words"));
     }
     Ok(text)
+}
+
+impl WhichArgs {
+    fn control(&self, action: DownloadAction) -> Command {
+        Command::Control { action, which: self.which.clone() }
+    }
 }
 
 impl DownloadArgs {

@@ -1,5 +1,7 @@
 //! What each command does, in terms of the tasks.
 
+use std::collections::HashMap;
+
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::transport::{peer_of, split_peer};
@@ -8,10 +10,14 @@ use tokio::sync::mpsc;
 
 use crate::asking::{Joined, is_me};
 use crate::clock::rfc3339;
+use crate::downloads::Content;
 use crate::error::{CommandError, Failure};
 use crate::net::DialError;
 use crate::node::Node;
-use crate::types::{Command, DialLine, EntryLine, HitLine, HolderLine, IdLine, Item, PeerLine, SearchNote, StatusLine};
+use crate::types::{
+    Command, DialLine, DownloadAction, DownloadLine, EntryLine, HitLine, HolderLine, IdLine, Item, LimitsLine, PageLine, PeerLine,
+    PieceMap, SearchNote, StatusLine, UploadLine,
+};
 
 /// Pages of a listing that may wait for the face that prints them.
 const LISTING_QUEUE: usize = 8;
@@ -38,6 +44,7 @@ impl Node {
             Command::Deregister => self.deregister(&out).await,
             Command::Query { peer: None } => self.query_peers(&out).await,
             Command::Query { peer: Some(peer) } => self.query_files(&peer, &out).await,
+            Command::Browse { peer, path, after, limit } => self.browse(&peer, path.as_deref(), after, limit, &out).await,
             Command::Search { text, limit } => self.search(&text, limit, &out).await,
             Command::Watch { text } => self.watch(&text, &out).await,
             Command::Download(wish) => self.download(wish, &out).await,
@@ -45,8 +52,13 @@ impl Node {
             Command::ShareAdd { name, dir } => self.share_add(name, dir, &out).await,
             Command::ShareRemove { name } => self.share_remove(&name, &out).await,
             Command::ShareList => self.share_list(&out).await,
+            Command::ShareRescan { name } => self.share_rescan(name.as_deref(), &out).await,
             Command::Downloads => self.list_downloads(&out).await,
+            Command::Control { action, which } => self.control(action, which, &out).await,
+            Command::Uploads => self.list_uploads(&out).await,
+            Command::Limits { up } => self.limits(up, &out).await,
             Command::Status => self.status(&out).await,
+            Command::Page => self.page_link(&out).await,
             Command::Id => self.id(&out).await,
         }
     }
@@ -107,8 +119,11 @@ impl Node {
             ));
         }
         let found = !hits.is_empty();
+        let downloads = self.downloads().lines().await;
+        let fetched: HashMap<&str, bool> =
+            downloads.iter().filter(|line| line.state != "failed").map(|line| (line.content_id.as_str(), line.state == "done")).collect();
         for hit in &hits {
-            out.send(Item::Hit(hit_line(hit))).await;
+            out.send(Item::Hit(HitLine { have: self.have(hit, &fetched), ..hit_line(hit) })).await;
         }
         out.send(Item::SearchNote(SearchNote { total, more, corrected, unanswered })).await;
         if found {
@@ -193,6 +208,7 @@ impl Node {
             bytes_up,
             bytes_down: transfers.bytes,
             download_dir: config.download_dir.display().to_string(),
+            page: self.page_address(),
             running: !config.one_shot,
         };
         out.send(Item::Status(Box::new(line))).await;
@@ -228,6 +244,91 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Whether the content of a hit is here already, and how.
+    fn have(&self, hit: &Hit, fetched: &HashMap<&str, bool>) -> Option<String> {
+        let id = hit.content_id?;
+        let how = match fetched.get(id.to_string().as_str()) {
+            _ if self.shares().lock().place(&id).is_some() => "shared",
+            Some(true) => "downloaded",
+            Some(false) => "downloading",
+            None => return None,
+        };
+        Some(how.to_owned())
+    }
+
+    async fn control(&self, action: DownloadAction, which: Vec<String>, out: &Lines) -> Result<(), CommandError> {
+        let named = which.join(", ");
+        let lines = self.downloads().control(action, which).await;
+        if lines.is_empty() {
+            let what = match action {
+                DownloadAction::Pause => "to pause",
+                DownloadAction::Resume => "that is paused",
+                DownloadAction::Cancel => "to cancel",
+                DownloadAction::Retry => "to try again",
+            };
+            return Err(CommandError::new(
+                Failure::NotFound,
+                format!("there is no download {what} called {named}; `potluck downloads` lists them"),
+            ));
+        }
+        for line in lines {
+            out.send(Item::Download(line)).await;
+        }
+        Ok(())
+    }
+
+    /// How fast it goes now: bytes per second received and sent, and downloads that are not done.
+    pub(crate) fn rates(&self) -> (u64, u64, u64) {
+        let transfers = self.downloads().totals();
+        (transfers.rate, self.uploads().totals().0, transfers.open)
+    }
+
+    /// One download, its pieces, and whether its bytes can be read already.
+    pub(crate) async fn download_details(&self, id: u64) -> Result<(DownloadLine, Option<PieceMap>, bool), CommandError> {
+        let missing = || CommandError::new(Failure::NotFound, format!("there is no download {id}; `potluck downloads` lists them"));
+        let look = self.downloads().look(id).await.ok_or_else(missing)?;
+        let is_readable = !matches!(look.content, Content::Nothing);
+        Ok((look.line, look.pieces, is_readable))
+    }
+
+    /// A way into the page for whoever may speak to the node.
+    async fn page_link(&self, out: &Lines) -> Result<(), CommandError> {
+        let (Some(address), Some(key)) = (self.page_address(), self.new_page_key()) else {
+            let message = "no page is open: start the node with `potluck node`, without `--page off`";
+            return Err(CommandError::new(Failure::Unreachable, message));
+        };
+        out.send(Item::PageLink(PageLine { link: format!("{address}#key={key}"), address })).await;
+        Ok(())
+    }
+
+    async fn list_uploads(&self, out: &Lines) -> Result<(), CommandError> {
+        for (key, upload) in self.uploads().entries() {
+            let contact = peer_of(&key.peer).and_then(|peer| self.asking().contacts.get(&peer));
+            let place = key.content_id.and_then(|id| self.shares().lock().place(&id));
+            let line = UploadLine {
+                peer_id: key.peer.to_string(),
+                nickname: contact.map(|contact| contact.nickname).unwrap_or_default(),
+                content_id: key.content_id.map(|id| id.to_string()),
+                path: place.map(|place| place.path.to_string()),
+                bytes: upload.bytes,
+                rate: upload.rate,
+                active: upload.active,
+            };
+            out.send(Item::Upload(line)).await;
+        }
+        Ok(())
+    }
+
+    async fn limits(&self, up: Option<u64>, out: &Lines) -> Result<(), CommandError> {
+        if let Some(up) = up {
+            self.uploads().set_limit(Some(up).filter(|up| *up > 0));
+        }
+        out.send(Item::Limits(LimitsLine { up: self.uploads().limit(), queued: self.uploads().queued() })).await;
+        Ok(())
+    }
+}
+
 fn peer_line(peer: &PeerInfo) -> PeerLine {
     PeerLine {
         peer_id: peer_of(&peer.peer).map_or_else(|| peer.peer.to_string(), |id| id.to_string()),
@@ -239,7 +340,7 @@ fn peer_line(peer: &PeerInfo) -> PeerLine {
     }
 }
 
-fn entry_line(entry: &Entry) -> EntryLine {
+pub(crate) fn entry_line(entry: &Entry) -> EntryLine {
     EntryLine {
         path: entry.path.to_string(),
         size: entry.size,
@@ -267,5 +368,6 @@ pub(crate) fn hit_line(hit: &Hit) -> HitLine {
                 path: holder.path.to_string(),
             })
             .collect(),
+        have: None,
     }
 }

@@ -1,6 +1,6 @@
 //! What a node runs with, resolved and checked.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use libp2p::Multiaddr;
@@ -10,6 +10,9 @@ use potluck_common::namespace::Namespace;
 pub const NODE_PORT: u16 = 9471;
 /// The port where a tracker on this machine is looked for.
 pub const TRACKER_PORT: u16 = 9470;
+
+/// The port of the page on loopback; when it is taken, any free one.
+pub const PAGE_PORT: u16 = 9481;
 
 /// Everything that a node needs to know to start.
 #[derive(Clone, Debug)]
@@ -34,8 +37,24 @@ pub struct Config {
     pub mdns: bool,
     /// Most bytes per second sent to peers; `None`: no limit.
     pub limit_up: Option<u64>,
+    /// Where its page is.
+    pub page: PagePlan,
+    /// Names under which the page may be asked for, beside those of its address, each with its port.
+    pub page_hosts: Vec<String>,
     /// Short-lived: shares nothing, registers nowhere by itself, ends with its command.
     pub one_shot: bool,
+}
+
+/// Where the page of a node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PagePlan {
+    /// On loopback at [`PAGE_PORT`], or at a free port if that is taken.
+    #[default]
+    Default,
+    /// Exactly there; a taken port is an error.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
 }
 
 /// Where a node listens.

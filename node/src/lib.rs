@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`cli`], [`run`] | what can be typed; one run of the program, from arguments to the end |
 //! | [`shell`], [`control`] | the prompt; the socket by which another terminal speaks to a running node |
+//! | `api` | the page: HTTP on loopback, for a browser and for programs |
 //! | [`executor`] | who executes a command: the node in this process, or the one behind the socket |
 //! | [`output`], `progress`, `human`, [`console`] | the one place that words what is printed; bars; figures; the two streams |
 //! | [`node`], `commands` | **the facade**: start, execute a command, shut down. Every face calls only this |
@@ -14,6 +15,7 @@
 //! | `shares`, `indexer`, `browse` | what the node offers; the threads that list and hash it; answers about it |
 //! | `downloads` | a task that glues the scheduler to network and disk; the verb `download` |
 //! | `uploads` | a task that glues the upload slots to disk and network |
+//! | `folders`, `reading` | a peer's folders a level at a time; a download's bytes while they come |
 //! | `asking`, `contacts`, `refs` | asking trackers and peers and joining their answers; whom we know; what a user can name |
 //! | [`core`] | pure state machines: piece scheduler, upload slots, registration, journal |
 //! | [`net`] | the network shell: the only code that names libp2p's swarm |
@@ -46,6 +48,7 @@
 //! A store of our own for shared files (they are served in place), writing into shares, following symbolic links, and
 //! any way for a remote to name a local path.
 
+mod api;
 mod asking;
 mod browse;
 pub mod cli;
@@ -59,12 +62,14 @@ pub mod core;
 mod downloads;
 pub mod error;
 pub mod executor;
+mod folders;
 mod human;
 mod indexer;
 pub mod net;
 pub mod node;
 pub mod output;
 mod progress;
+mod reading;
 mod refs;
 pub mod run;
 mod shares;

@@ -4,7 +4,7 @@
 //! carries a command out. Nothing above this file knows a task, a swarm or a database.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use libp2p::multiaddr::Protocol;
@@ -18,10 +18,11 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::asking::Asking;
 use crate::browse::{self, Browse};
+use crate::clock::now;
 use crate::commands::Lines;
 use crate::config::Config;
 use crate::contacts::Contacts;
-use crate::core::upload_slots::{self, UploadSlots};
+use crate::core::access::Access;
 use crate::downloads::{self, Downloads};
 use crate::error::{CommandError, Failure};
 use crate::indexer::Indexer;
@@ -61,6 +62,15 @@ struct Inner {
     uploads: Arc<Uploads>,
     state: Arc<State>,
     identified: watch::Receiver<u64>,
+    events: broadcast::Sender<Event>,
+    /// The page, once it is open.
+    page: OnceLock<Page>,
+}
+
+/// What is known here of the page: where it is, and who may use it.
+struct Page {
+    address: String,
+    access: Arc<Mutex<Access>>,
 }
 
 impl Node {
@@ -95,8 +105,7 @@ impl Node {
             resume: !config.one_shot,
         });
         let larder = Larder::new(Arc::clone(&shares), Arc::clone(&state), downloads.clone(), indexer.clone(), buffers);
-        let slots = UploadSlots::new(upload_slots::Config { limit_up: config.limit_up, ..upload_slots::Config::default() });
-        let (uploads, piece_requests) = uploads::start(handle.clone(), larder, slots, net_sender.subscribe());
+        let (uploads, piece_requests) = uploads::start(handle.clone(), larder, config.limit_up, net_sender.subscribe());
 
         let (address_sender, addresses) = watch::channel(Vec::new());
         let (identified_sender, identified) = watch::channel(0);
@@ -121,11 +130,30 @@ impl Node {
             find: config.trackers.is_empty() && (config.dial.is_empty() || !config.one_shot),
             stays: !config.one_shot,
         });
-        let router = Router { me, contacts, events, net_events: net_sender, addresses: address_sender, identified: identified_sender };
+        let router = Router {
+            me,
+            contacts,
+            events: events.clone(),
+            net_events: net_sender,
+            addresses: address_sender,
+            identified: identified_sender,
+        };
         tokio::spawn(router.run(net_events));
         tokio::spawn(route_inbound(inbound, browse, piece_requests));
 
-        let node = Self(Arc::new(Inner { config, asking, shares, indexer, trackers, downloads, uploads, state, identified }));
+        let node = Self(Arc::new(Inner {
+            config,
+            asking,
+            shares,
+            indexer,
+            trackers,
+            downloads,
+            uploads,
+            state,
+            identified,
+            events,
+            page: OnceLock::new(),
+        }));
         node.open_folders(folders);
         node.await_listening().await?;
         node.dial_all().await?;
@@ -166,6 +194,33 @@ impl Node {
 
     pub(crate) fn uploads(&self) -> &Uploads {
         &self.0.uploads
+    }
+
+    /// The node's own PeerId.
+    pub(crate) fn peer_id(&self) -> String {
+        self.0.asking.net.me().to_string()
+    }
+
+    /// What happens from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
+        self.0.events.subscribe()
+    }
+
+    /// The page is open. Only the first one counts.
+    pub(crate) fn page_opened(&self, address: String, access: Arc<Mutex<Access>>) {
+        let _ = self.0.events.send(Event::Page { address: address.clone() });
+        let _ = self.0.page.set(Page { address, access });
+    }
+
+    pub(crate) fn page_address(&self) -> Option<String> {
+        self.0.page.get().map(|page| page.address.clone())
+    }
+
+    /// A key to the page that works once.
+    pub(crate) fn new_page_key(&self) -> Option<String> {
+        let page = self.0.page.get()?;
+        let mut access = page.access.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(access.new_key(rand::random(), now()))
     }
 
     /// Waits until a peer has said what it is, for a while.
@@ -246,6 +301,23 @@ impl Node {
             skipped_count: 0,
         };
         Ok(self.0.state.shares().map_err(|error| state_error(&error))?.into_iter().map(line).collect())
+    }
+
+    /// Lists a share again, or all.
+    pub(crate) async fn share_rescan(&self, name: Option<&str>, out: &Lines) -> Result<(), CommandError> {
+        let known: Vec<String> = match name {
+            Some(name) => self.0.shares.lock().share_named(name).into_iter().collect(),
+            None => self.0.shares.lines().into_iter().map(|line| line.name).collect(),
+        };
+        if known.is_empty() {
+            let what = name.map_or_else(|| "nothing is shared".to_owned(), |name| format!("no share is called {name}"));
+            return Err(CommandError::new(Failure::NotFound, format!("{what}; `potluck share ls` lists the shares")));
+        }
+        known.iter().for_each(|name| self.0.indexer.list(name));
+        for line in self.0.shares.lines().into_iter().filter(|line| known.contains(&line.name)) {
+            out.send(Item::Share(line)).await;
+        }
+        Ok(())
     }
 
     /// Shares a folder no longer.

@@ -65,6 +65,9 @@ impl Output {
         match item {
             Item::Peer(line) => self.row(text::PEER, text::peer(line, width)),
             Item::Entry(line) => self.row(text::ENTRY, text::entry(line, width, self.today)),
+            Item::Folder(line) => self.row(text::ENTRY, text::folder(line)),
+            Item::PageLink(line) => self.lines(vec![line.link.clone()]),
+            Item::Page(_) => Ok(()),
             Item::Hit(line) => {
                 self.hits = true;
                 self.row(text::HIT, text::hit(line, width))
@@ -84,6 +87,8 @@ impl Output {
             Item::Transfer(line) => self.transfer(line, now),
             Item::Tracker(line) => self.lines(vec![text::tracker(line)]),
             Item::Dialled(line) => self.lines(vec![text::dialled(line)]),
+            Item::Upload(line) => self.row(text::UPLOAD, text::upload(line)),
+            Item::Limits(line) => self.lines(vec![text::limits(line)]),
             Item::Status(line) => self.lines(text::status(line)),
             Item::Id(line) => self.lines(text::id(line)),
         }

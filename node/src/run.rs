@@ -8,6 +8,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Page;
 use crate::cli::{Cli, NodeArgs, Surroundings, Verb};
 use crate::clock;
 use crate::config::Config;
@@ -90,7 +91,7 @@ impl Run {
     /// A node in the foreground.
     async fn node(&mut self, cli: &Cli, args: &NodeArgs) -> Result<(), Broken> {
         let config = Config::resolve(cli, &self.around)?;
-        let data_dir = config.data_dir.clone();
+        let (data_dir, page_plan) = (config.data_dir.clone(), config.page);
         if RunningNode::find(&data_dir).await?.is_some() {
             let message = format!(
                 "a node runs on {} already; ask it with `potluck status`, or start another with --data-dir DIR",
@@ -109,10 +110,18 @@ impl Run {
             }
         };
         let events = tokio::spawn(tell_events(events, self.console.clone(), self.face));
+        let page = match Page::open(&node, &page_plan).await {
+            Ok(page) => tokio::spawn(futures::future::OptionFuture::from(page.map(|page| page.serve(stop.clone())))),
+            Err(error) => {
+                node.shutdown().await;
+                return Err(error.into());
+            }
+        };
+        self.invite_to_page(&node);
         let ended = self.until_stopped(&node, &data_dir, events).await;
         stop.cancel();
         let stopped = self.stop(&node).await;
-        let _ = control.await; // it takes its socket away
+        let _ = (control.await, page.await); // they take socket and port away
         ended.and(stopped)
     }
 
@@ -125,6 +134,17 @@ impl Run {
         self.console.note(&format!("downloads go to {}", config.download_dir.display()));
         if args.share.is_empty() {
             self.console.note("no --share: only folders that were shared before are; add one with `potluck share add DIR`");
+        }
+    }
+
+    /// Shows somebody at a terminal how to open the page; a log never sees a key.
+    fn invite_to_page(&self, node: &Node) {
+        if let Some((address, key)) = node.page_address().zip(node.new_page_key())
+            && self.face.terminals.interactive
+            && !self.face.quiet
+            && !self.face.json
+        {
+            self.console.note(&format!("open it with {address}#key={key} (works once; `potluck page` prints another)"));
         }
     }
 

@@ -317,7 +317,7 @@ mod tests {
     fn verbs_are_completed_where_a_verb_can_stand() {
         let words = Words::default();
         assert_eq!(words.candidates("se"), (0, vec!["search ".into()]));
-        assert_eq!(words.candidates("share r"), (6, vec!["rm ".into()]));
+        assert_eq!(words.candidates("share r"), (6, vec!["rm ".into(), "rescan ".into()]));
         assert_eq!(words.candidates("help dow"), (5, vec!["download ".into(), "downloads ".into()]));
         assert_eq!(words.candidates("search se"), (7, Vec::new()));
         assert_eq!(words.candidates("nod"), (0, Vec::new()));

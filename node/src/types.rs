@@ -3,12 +3,17 @@
 //! Sizes are bytes, rates bytes per second, times RFC 3339; the unknown is `null`. Extend these, do not change them:
 //! scripts depend on them.
 
+mod transfers;
+
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use transfers::{DownloadAction, DownloadLine, LimitsLine, PieceMap, SourceLine, TransferLine, UploadLine};
+
 /// What a user can ask of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum Command {
     /// Register with every tracker that is known, now.
@@ -19,6 +24,17 @@ pub enum Command {
     Query {
         /// A PeerId, its last letters, or a nickname.
         peer: Option<String>,
+    },
+    /// What lies directly in a folder of a peer.
+    Browse {
+        /// A PeerId, its last letters, or a nickname; `me`: our own shares.
+        peer: String,
+        /// The folder; `None`: the peer's shares.
+        path: Option<String>,
+        /// Where an earlier answer ended.
+        after: Option<String>,
+        /// Most lines.
+        limit: u32,
     },
     /// Files by name, at all trackers and dialled peers.
     Search {
@@ -53,16 +69,37 @@ pub enum Command {
     },
     /// The shares.
     ShareList,
+    /// List a share again now, or all of them.
+    ShareRescan {
+        /// The name of the share, or its folder; `None`: all.
+        name: Option<String>,
+    },
     /// The downloads.
     Downloads,
+    /// Do something to downloads that were begun.
+    Control {
+        /// What.
+        action: DownloadAction,
+        /// Which: numbers, content ids, names, folders, or `all`.
+        which: Vec<String>,
+    },
+    /// What is sent to whom.
+    Uploads,
+    /// The limits; changes those that are named.
+    Limits {
+        /// Most bytes per second to send; 0 for no limit; `None`: as it is.
+        up: Option<u64>,
+    },
     /// How the node is.
     Status,
+    /// A way into the page of the node, for once.
+    Page,
     /// Who the node is.
     Id,
 }
 
 /// What to fetch, and where to put it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DownloadWish {
     /// Content ids, `potluck:` links, or `PEER:share/path` of files and folders.
     pub refs: Vec<String>,
@@ -75,7 +112,7 @@ pub struct DownloadWish {
 }
 
 /// What to do when another file has the name of a download. It is never overwritten.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnConflict {
     /// Put a number into the name: `live (1).flac`.
@@ -86,7 +123,7 @@ pub enum OnConflict {
 }
 
 /// One line of an answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Item {
     /// A tracker that now has the node registered, or has it no longer.
@@ -95,6 +132,12 @@ pub enum Item {
     Peer(PeerLine),
     /// A file of a peer.
     Entry(EntryLine),
+    /// A folder of a peer.
+    Folder(FolderLine),
+    /// Where a listing goes on.
+    Page(PageNote),
+    /// A way into the page of the node.
+    PageLink(PageLine),
     /// A hit of a search.
     Hit(HitLine),
     /// Something about a search as a whole.
@@ -111,6 +154,10 @@ pub enum Item {
     Share(ShareLine),
     /// A download.
     Download(DownloadLine),
+    /// What is sent to a peer.
+    Upload(UploadLine),
+    /// The limits.
+    Limits(LimitsLine),
     /// How the node is.
     Status(Box<StatusLine>),
     /// Who the node is.
@@ -127,11 +174,15 @@ impl Item {
             Item::Entry(line) => serde_json::to_string(line),
             Item::Watching(line) => serde_json::to_string(line),
             Item::Hit(line) | Item::News(line) => serde_json::to_string(line),
-            Item::SearchNote(_) => return None,
+            Item::Folder(line) => serde_json::to_string(line),
+            Item::PageLink(line) => serde_json::to_string(line),
+            Item::SearchNote(_) | Item::Page(_) => return None,
             Item::Transfer(line) => serde_json::to_string(line),
             Item::Dialled(line) => serde_json::to_string(line),
             Item::Share(line) => serde_json::to_string(line),
             Item::Download(line) => serde_json::to_string(line),
+            Item::Upload(line) => serde_json::to_string(line),
+            Item::Limits(line) => serde_json::to_string(line),
             Item::Status(line) => serde_json::to_string(line),
             Item::Id(line) => serde_json::to_string(line),
         }
@@ -140,7 +191,7 @@ impl Item {
 }
 
 /// A registration with one tracker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TrackerLine {
     /// Where the tracker is, with its PeerId once that is known.
     pub tracker: String,
@@ -155,7 +206,7 @@ pub struct TrackerLine {
 }
 
 /// A peer, as a tracker or the peer itself tells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerLine {
     /// Its PeerId.
     pub peer_id: String,
@@ -172,7 +223,7 @@ pub struct PeerLine {
 }
 
 /// A file of a peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EntryLine {
     /// `share/folder/file`.
     pub path: String,
@@ -184,8 +235,33 @@ pub struct EntryLine {
     pub content_id: Option<String>,
 }
 
+/// A folder of a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FolderLine {
+    /// Its own name.
+    pub name: String,
+    /// `share/folder`.
+    pub path: String,
+}
+
+/// Where a listing goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PageNote {
+    /// What to go on after; `None`: that was all.
+    pub next: Option<String>,
+}
+
+/// A way into the page of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PageLine {
+    /// Where the page is.
+    pub address: String,
+    /// The same with a key that works once, for ten minutes.
+    pub link: String,
+}
+
 /// A content or a folder that a search found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HitLine {
     /// Its content id; `None` for a folder, and for a file that is not hashed yet.
     pub content_id: Option<String>,
@@ -199,10 +275,12 @@ pub struct HitLine {
     pub sources: u32,
     /// Some of them, and where.
     pub peers: Vec<HolderLine>,
+    /// Whether this node has it already: `shared`, `downloaded` since it started, `downloading`; `None`: no.
+    pub have: Option<String>,
 }
 
 /// A peer that has a hit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HolderLine {
     /// Its PeerId.
     pub peer_id: String,
@@ -213,7 +291,7 @@ pub struct HolderLine {
 }
 
 /// How a watch is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WatchLine {
     /// `watching`: from now on hits are told. `missed`: some may have been missed, a search finds them.
     pub event: String,
@@ -222,7 +300,7 @@ pub struct WatchLine {
 }
 
 /// Something about a search as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SearchNote {
     /// How many hits there are.
     pub total: u64,
@@ -234,59 +312,8 @@ pub struct SearchNote {
     pub unanswered: Vec<String>,
 }
 
-/// A download moves or ends.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum TransferLine {
-    /// At most four a second.
-    Progress {
-        /// Which content; `None` for a folder.
-        content_id: Option<String>,
-        /// What is fetched, for people.
-        name: String,
-        /// Bytes that are there and verified.
-        bytes: u64,
-        /// Bytes in all.
-        total: u64,
-        /// Bytes per second, over the last seconds.
-        rate: u64,
-        /// Peers that send.
-        sources: u32,
-        /// Files that are finished.
-        files_done: u64,
-        /// Files in all.
-        files: u64,
-    },
-    /// A file is in its place.
-    Done {
-        /// Where.
-        path: String,
-        /// Which content.
-        content_id: String,
-        /// Bytes in the file.
-        bytes: u64,
-        /// Bytes that were fetched for it by this run.
-        fetched: u64,
-        /// Peers that they came from.
-        sources: u32,
-        /// Whether the file had been there before.
-        already_there: bool,
-    },
-    /// A file cannot be had.
-    Failed {
-        /// What.
-        name: String,
-        /// Which content.
-        content_id: Option<String>,
-        /// Why, in a sentence.
-        error: String,
-        /// The exit code that this alone would have.
-        code: u8,
-    },
-}
-
 /// Who answered a dial.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DialLine {
     /// Its PeerId.
     pub peer_id: String,
@@ -299,7 +326,7 @@ pub struct DialLine {
 }
 
 /// A share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShareLine {
     /// Its name.
     pub name: String,
@@ -319,44 +346,8 @@ pub struct ShareLine {
     pub skipped_count: u64,
 }
 
-/// A download.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DownloadLine {
-    /// A number that names it on this node.
-    pub id: u64,
-    /// Which content.
-    pub content_id: String,
-    /// The name that the file will have.
-    pub name: String,
-    /// Where it will be.
-    pub path: String,
-    /// Bytes that are there and verified.
-    pub bytes: u64,
-    /// Bytes in all; `None` while no source has told.
-    pub total: Option<u64>,
-    /// `fetching`, `waiting` for a source, `finishing`, `done`, `failed`.
-    pub state: String,
-    /// Bytes per second.
-    pub rate: u64,
-    /// Who sends.
-    pub sources: Vec<SourceLine>,
-    /// What went wrong last.
-    pub error: Option<String>,
-}
-
-/// A source of a download.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceLine {
-    /// Its PeerId.
-    pub peer_id: String,
-    /// Bytes per second.
-    pub rate: u64,
-    /// Verified bytes that came from it.
-    pub bytes: u64,
-}
-
 /// How the node is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusLine {
     /// Its PeerId.
     pub peer_id: String,
@@ -390,12 +381,14 @@ pub struct StatusLine {
     pub bytes_down: u64,
     /// Where downloads go.
     pub download_dir: String,
+    /// Where its page is; `None`: it has none.
+    pub page: Option<String>,
     /// Whether it runs; `false` from a verb that found no running node.
     pub running: bool,
 }
 
 /// Who the node is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IdLine {
     /// Its PeerId.
     pub peer_id: String,
@@ -404,12 +397,17 @@ pub struct IdLine {
 }
 
 /// What happens to a node in the foreground.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// It can be reached at an address.
     Listening {
         /// With the PeerId.
+        address: String,
+    },
+    /// Its page can be opened in a browser.
+    Page {
+        /// Where.
         address: String,
     },
     /// A tracker has it registered.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use libp2p::PeerId;
@@ -16,11 +16,12 @@ use potluck_common::geometry::{Geometry, PIECE_BYTES};
 use potluck_common::transport::key_of;
 use potluck_common::wire::piece::{FileAnswer, Header, MAX_HASHES, MAX_HAVE, Request};
 use potluck_common::wire::{Bounded, MAX_BODY_BYTES, Refusal};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use crate::clock::now;
-use crate::core::upload_slots::{ServeId, UploadSlots, Verdict};
+use crate::core::upload_ledger::{Upload, UploadKey, UploadLedger};
+use crate::core::upload_slots::{self, ServeId, UploadSlots, Verdict};
 use crate::downloads::Downloads;
 use crate::indexer::Indexer;
 use crate::net::{NetEvent, NetHandle, PieceReply};
@@ -38,17 +39,50 @@ const SMALL_BYTES: u64 = 4 << 10;
 /// How often the rate is measured.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What the node has sent. Shared by all who show it.
-#[derive(Default)]
+/// What the node has sent, and how fast it may send. Shared by all who show or change it.
 pub(crate) struct Uploads {
     bytes: AtomicU64,
     rate: AtomicU64,
+    /// Requests that wait for a slot.
+    queued: AtomicU64,
+    ledger: Mutex<UploadLedger>,
+    /// Most bytes per second; `None` for no limit.
+    limit: watch::Sender<Option<u64>>,
 }
 
 impl Uploads {
+    fn new(limit: Option<u64>) -> Self {
+        let (bytes, rate, queued) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { bytes, rate, queued, ledger: Mutex::default(), limit: watch::Sender::new(limit) }
+    }
+
     /// Bytes per second, and bytes since the node started.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.rate.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Requests that wait for a slot.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// What was sent to whom in the last minutes.
+    pub(crate) fn entries(&self) -> Vec<(UploadKey, Upload)> {
+        self.ledger().entries()
+    }
+
+    /// Most bytes per second.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        *self.limit.borrow()
+    }
+
+    /// Changes the limit; it holds for what is sent from now on.
+    pub(crate) fn set_limit(&self, limit: Option<u64>) {
+        self.limit.send_replace(limit);
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, UploadLedger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,12 +123,13 @@ struct Server {
 pub(crate) fn start(
     net: NetHandle,
     larder: Larder,
-    slots: UploadSlots,
+    limit_up: Option<u64>,
     events: broadcast::Receiver<NetEvent>,
 ) -> (Arc<Uploads>, mpsc::Sender<PieceRequest>) {
     let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
     let (finished, finished_queue) = mpsc::channel(FINISHED_QUEUE);
-    let uploads = Arc::new(Uploads::default());
+    let uploads = Arc::new(Uploads::new(limit_up));
+    let slots = UploadSlots::new(upload_slots::Config { limit_up, ..upload_slots::Config::default() });
     let server = Server { net, larder, uploads: Arc::clone(&uploads), slots, waiting: HashMap::new(), finished, next: 0 };
     tokio::spawn(server.run(queue, finished_queue, events));
     (uploads, requests)
@@ -109,6 +144,7 @@ impl Server {
     ) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut limit = self.uploads.limit.subscribe();
         let mut last = 0;
         loop {
             while let Some(id) = self.slots.poll_serve(now()) {
@@ -122,13 +158,19 @@ impl Server {
                 },
                 Some(id) = finished.recv() => self.slots.finished(id),
                 Ok(event) = events.recv() => self.on_net(&event),
-                _ = tick.tick() => {
-                    let bytes = self.uploads.bytes.load(Ordering::Relaxed);
-                    self.uploads.rate.store(bytes - std::mem::replace(&mut last, bytes), Ordering::Relaxed);
-                }
+                _ = tick.tick() => self.measure(&mut last),
+                Ok(()) = limit.changed() => self.slots.set_limit(*limit.borrow_and_update()),
                 () = sleep_until(timeout.into()) => {}
             }
         }
+    }
+
+    /// Measures what was sent since `last`.
+    fn measure(&self, last: &mut u64) {
+        let bytes = self.uploads.bytes.load(Ordering::Relaxed);
+        self.uploads.rate.store(bytes - std::mem::replace(last, bytes), Ordering::Relaxed);
+        self.uploads.queued.store(self.slots.queued() as u64, Ordering::Relaxed);
+        self.uploads.ledger().measure(now());
     }
 
     fn on_net(&mut self, event: &NetEvent) {
@@ -176,8 +218,10 @@ impl Server {
             return self.slots.finished(id);
         };
         let (net, larder, uploads, finished) = (self.net.clone(), self.larder.clone(), Arc::clone(&self.uploads), self.finished.clone());
+        let key = key_of(&peer).zip(shown_content(&request)).map(|(peer, content_id)| UploadKey { peer, content_id });
         tokio::spawn(async move {
             if reply.is_open() {
+                key.inspect(|key| uploads.ledger().begin(*key, now()));
                 let answer = tokio::task::spawn_blocking(move || larder.answer(&request)).await;
                 let answer = answer.unwrap_or_else(|error| {
                     tracing::error!(%peer, %error, "serving failed");
@@ -185,12 +229,24 @@ impl Server {
                 });
                 let bytes = answer.body.len() as u64;
                 // The slot is held, and the body in memory, until the last byte is with the system.
-                if net.answer_piece(reply, answer).await {
-                    uploads.bytes.fetch_add(bytes, Ordering::Relaxed);
-                }
+                let sent = if net.answer_piece(reply, answer).await { bytes } else { 0 };
+                uploads.bytes.fetch_add(sent, Ordering::Relaxed);
+                key.inspect(|key| uploads.ledger().end(*key, sent, now()));
             }
             let _ = finished.send(id).await;
         });
+    }
+}
+
+/// What the ledger calls a request; `None` for one that moves no file: it is not shown.
+fn shown_content(request: &Request) -> Option<Option<ContentId>> {
+    match request {
+        Request::Piece { content_id, .. } => Some(Some(*content_id)),
+        Request::Files { content_ids } => Some(match &**content_ids {
+            [only] => Some(*only),
+            _ => None,
+        }),
+        Request::Hashes { .. } | Request::Have { .. } => None,
     }
 }
 

@@ -13,6 +13,8 @@
 //! | [`hostile`] | a peer that publishes what it likes and serves lies |
 //! | [`publisher`] | a peer that speaks the index protocol, and a story that it publishes |
 //! | [`stranger`] | one that throws bytes at a tracker or a node |
+//! | [`http`] | a client that sends exactly what a test says |
+//! | [`browser`] | Chromium, driven as a person would |
 //! | [`arrows`] | what may name what: the checker of the architecture |
 //! | [`clock`] | waiting for a condition with a deadline; the only clock of the harness |
 //! | [`failure`] | why a step could not be done |
@@ -21,9 +23,11 @@
 #![allow(clippy::print_stdout, reason = "demo and benchmark live on what they print")]
 
 pub mod arrows;
+pub mod browser;
 pub mod clock;
 pub mod failure;
 pub mod hostile;
+pub mod http;
 pub mod process;
 pub mod programs;
 pub mod publisher;

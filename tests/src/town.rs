@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::clock::{PATIENCE, eventually};
 use crate::failure::{Failure, Result};
+use crate::http::Http;
 use crate::process::{Finished, Process};
 use crate::programs::Programs;
 
@@ -288,6 +289,27 @@ impl Node {
         &self.resident.process
     }
 
+    /// A client of its page without any right, of a node that was started with `--page`.
+    ///
+    /// # Errors
+    /// When it has no page.
+    #[track_caller]
+    pub fn stranger_at_page(&self) -> Result<Http> {
+        let page = self.process().event("page", PATIENCE)?;
+        Ok(Http::new(page["address"].as_str().unwrap_or_default()))
+    }
+
+    /// A client of its page that holds the token.
+    ///
+    /// # Errors
+    /// When it has no page, or no token.
+    #[track_caller]
+    pub fn page(&self) -> Result<Http> {
+        let stranger = self.stranger_at_page()?; // once the page is open, the token is there
+        let token = std::fs::read_to_string(self.data_dir().join("page-token"))?;
+        Ok(stranger.with("Authorization", &format!("Bearer {token}")))
+    }
+
     /// Kills it with SIGKILL.
     ///
     /// # Errors
@@ -436,6 +458,7 @@ pub fn isolated(mut command: Command, data_dir: &Path, home: &Path) -> Command {
     }
     command.env("HOME", home).env("RUST_BACKTRACE", "1");
     command.env("POTLUCK_NO_MDNS", "1").env("POTLUCK_NAMESPACE", NAMESPACE);
+    command.env("POTLUCK_PAGE", "off"); // a scenario that wants a page asks for one at a free port
     command.arg("--json").arg("--data-dir").arg(data_dir);
     command
 }

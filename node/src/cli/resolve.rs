@@ -7,7 +7,7 @@ use etcetera::BaseStrategy;
 use potluck_common::wire::MAX_NICKNAME_BYTES;
 
 use super::{Cli, GlobalArgs, NodeArgs, Verb};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, PagePlan};
 use crate::error::{CommandError, Failure};
 
 /// The folder of ours below the folders that the user keeps for all programs.
@@ -98,8 +98,23 @@ impl Config {
             },
             mdns: !network.no_mdns,
             limit_up: node.limit_up,
+            page: if one_shot { PagePlan::Off } else { page(node)? },
+            page_hosts: node.page_host.clone(),
             one_shot,
         })
+    }
+}
+
+/// A page that others on the network can reach must be told by what name: the names of this machine are no secret, and a web
+/// site could use any.
+fn page(node: &NodeArgs) -> Result<PagePlan, CommandError> {
+    let plan = node.page.unwrap_or_default();
+    match plan {
+        PagePlan::At(address) if !address.ip().is_loopback() && node.page_host.is_empty() => Err(usage(&format!(
+            "at {address} others can reach the page: name it with --page-host NAME:PORT, or take --page 127.0.0.1:{} and a tunnel",
+            address.port()
+        ))),
+        plan => Ok(plan),
     }
 }
 

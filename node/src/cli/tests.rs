@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
+use super::args::DEFAULT_HITS;
 use super::*;
 use crate::config::{Config, Listen};
 

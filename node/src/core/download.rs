@@ -25,6 +25,8 @@ pub(super) struct Download {
     pub(super) content_id: ContentId,
     pub(super) rank: Rank,
     pub(super) in_order: bool,
+    /// The piece that whoever reads the file as it comes is at.
+    pub(super) reading: u32,
     pub(super) is_paused: bool,
     pub(super) stage: Stage,
     pub(super) sources: Vec<Source>,
@@ -116,7 +118,7 @@ impl Download {
     pub(super) fn new(want: Want, rank: Rank) -> Self {
         let Want { content_id, size, hashes, verified, in_order, .. } = want;
         let stage = Self::first_stage(content_id, size, hashes, verified);
-        Self { content_id, rank, in_order, is_paused: false, stage, sources: Vec::new(), search_at: None, searches: 0 }
+        Self { content_id, rank, in_order, reading: 0, is_paused: false, stage, sources: Vec::new(), search_at: None, searches: 0 }
     }
 
     fn first_stage(content_id: ContentId, size: Option<u64>, hashes: Option<Arc<[PieceHash]>>, verified: Option<PieceSet>) -> Stage {
@@ -234,7 +236,7 @@ impl Download {
                     source.cursor = Some(piece.number() + 1);
                     piece
                 } else {
-                    pieces.pick_in_order(&source.has, 0)? // the front grows, and disks on both sides read and write in order
+                    pieces.pick_in_order(&source.has, self.reading)? // the front grows, and disks on both sides read and write in order
                 };
                 pieces.start(piece, ask);
                 Some(Job::Piece { file, piece })

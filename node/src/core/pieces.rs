@@ -91,6 +91,10 @@ impl Pieces {
         &self.missing
     }
 
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = PieceIndex> + '_ {
+        self.in_flight.keys().copied()
+    }
+
     pub(super) fn any_in_flight(&self) -> bool {
         !self.in_flight.is_empty()
     }

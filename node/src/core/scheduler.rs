@@ -210,6 +210,15 @@ impl Scheduler {
         self.flights.len()
     }
 
+    /// The pieces of a file that somebody was asked for.
+    pub fn in_flight_pieces(&self, file: FileNo) -> impl Iterator<Item = PieceIndex> + '_ {
+        let pieces = self.downloads.get(&file).and_then(|download| match &download.stage {
+            Stage::Many(pieces) => Some(pieces.in_flight()),
+            _ => None,
+        });
+        pieces.into_iter().flatten()
+    }
+
     // What the user wants.
 
     /// Wants a file. One that is wanted already under this number is replaced.
@@ -244,6 +253,13 @@ impl Scheduler {
         if let Some(download) = self.downloads.get_mut(&file) {
             download.is_paused = false;
             self.sort_in(file);
+        }
+    }
+
+    /// Somebody reads a file while it comes: its pieces are asked for in order, from this one on, then round the end.
+    pub fn read_from(&mut self, file: FileNo, piece: PieceIndex) {
+        if let Some(download) = self.downloads.get_mut(&file) {
+            (download.in_order, download.reading) = (true, piece.number());
         }
     }
 

@@ -38,7 +38,7 @@ impl Engine {
                 tracing::warn!(%error, "the downloads of the last run cannot be read");
                 Vec::new()
             });
-            let wanted = records.into_iter().filter(|record| matches!(record.phase, RecordPhase::Wanted));
+            let wanted = records.into_iter().filter(|record| matches!(record.phase, RecordPhase::Wanted | RecordPhase::Paused));
             wanted.map(|record| restore(&state, record, &download_dir)).collect::<Vec<_>>()
         });
         let restored = read.await.unwrap_or_default();
@@ -69,7 +69,11 @@ impl Engine {
             on_conflict: shelf.on_conflict,
             sources: record.sources.iter().filter_map(|hint| peer_of(&hint.peer)).collect(),
         };
-        self.insert(no, File::new(record.id, shelf, mtime, record.size));
+        let mut file = File::new(record.id, shelf, mtime, record.size);
+        if record.phase == RecordPhase::Paused {
+            file.phase = Phase::Paused;
+        }
+        self.insert(no, file);
         let size = geometry.map(Geometry::size).or(record.size);
         let want = Want { content_id: record.content_id, size, hashes, verified, priority: Priority::Normal, in_order: false };
         self.scheduler.add(no, want);
@@ -114,6 +118,7 @@ impl Engine {
             if let Some(file) = self.files.get_mut(&no) {
                 file.jobs.push(number);
             }
+            self.resume(no); // asked for anew: no longer paused
             for source in wish.sources.iter().filter_map(key_of) {
                 self.scheduler.handle_source(no, source, now());
             }
@@ -194,7 +199,7 @@ impl Engine {
             folder: Some(wish.folder.display().to_string()),
             target: wish.target.clone(),
             size: file.size.or(wish.size),
-            phase: RecordPhase::Wanted,
+            phase: if file.phase == Phase::Paused { RecordPhase::Paused } else { RecordPhase::Wanted },
             created: unix_seconds(),
             mtime: wish.mtime.unwrap_or(0),
             sources: wish.sources.iter().filter_map(hint).collect(),
@@ -205,9 +210,13 @@ impl Engine {
     pub(super) fn on_checked(&mut self, no: FileNo, there: Result<Option<PathBuf>, StoreError>) {
         match there {
             Ok(None) => {
-                if let Some(file) = self.files.get_mut(&no) {
-                    file.phase = Phase::Fetching;
-                    self.scheduler.resume(no);
+                match self.files.get_mut(&no) {
+                    Some(file) if file.phase == Phase::Checking => {
+                        file.phase = Phase::Fetching;
+                        self.scheduler.resume(no);
+                    }
+                    Some(file) if file.phase == Phase::Paused => self.keep_phase(no, RecordPhase::Paused), // its record is newer
+                    _ => {}
                 }
             }
             Ok(Some(path)) => {

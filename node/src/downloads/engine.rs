@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::begin::Restored;
+use super::control::Failed;
 use super::fetch::{Fetch, Goal, Outcome, Spoiled};
 use super::file::{File, Phase};
 use super::job::Job;
@@ -43,6 +44,8 @@ pub(super) struct Engine {
     meters: HashMap<AskId, Out>,
     /// What the database remembers and nobody has asked for in this run.
     pub(super) remembered: HashMap<ContentId, Vec<Restored>>,
+    /// Downloads that failed, oldest first.
+    pub(super) failed: Vec<Failed>,
     /// Downloads that are done, as they are listed; oldest first.
     pub(super) done: Vec<DownloadLine>,
     outcomes: mpsc::Receiver<Outcome>,
@@ -81,6 +84,7 @@ impl Engine {
             jobs: HashMap::new(),
             meters: HashMap::new(),
             remembered: HashMap::new(),
+            failed: Vec::new(),
             done: Vec::new(),
             outcomes,
             outcome_sender,
@@ -141,6 +145,13 @@ impl Engine {
             Command::List(reply) => {
                 let _ = reply.send(self.lines());
             }
+            Command::Control { action, which, reply } => {
+                let _ = reply.send(self.control(action, &which));
+            }
+            Command::Look { id, reply } => {
+                let _ = reply.send(self.look_into(id));
+            }
+            Command::ReadFrom { id, piece } => self.read_from(id, piece),
             Command::Stop(_) => {}
         }
     }

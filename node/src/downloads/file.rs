@@ -1,9 +1,9 @@
 //! One file that is being fetched: where it goes, and how far it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use potluck_common::content_id::ContentId;
 use potluck_common::geometry::Geometry;
@@ -14,6 +14,9 @@ use super::{Wish, lock};
 use crate::core::scheduler::FileNo;
 use crate::store::{DownloadDir, PartFile, StoreError, TargetPath};
 use crate::types::OnConflict;
+
+/// The time over which a rate is told: some pieces of a slow transfer.
+const RATE_SPAN: Duration = Duration::from_secs(4);
 
 /// A file under way.
 pub(super) struct File {
@@ -30,6 +33,8 @@ pub(super) struct File {
     pub(super) phase: Phase,
     /// Bytes of verified pieces that came in this run, by who sent them.
     pub(super) came_from: HashMap<PeerKey, u64>,
+    /// Verified bytes over the last seconds, the latest last: what a rate is told from.
+    pub(super) recent: VecDeque<(Instant, u64)>,
     /// Bytes that are written and not safe from a power cut, and since when.
     pub(super) unsaved: u64,
     pub(super) unsaved_since: Option<Instant>,
@@ -48,6 +53,8 @@ pub(super) enum Phase {
     Finishing,
     /// In its place.
     Done(PathBuf),
+    /// The user wants it later.
+    Paused,
     /// The disk does not take it; tried again then.
     Waiting { until: Instant, error: String },
 }
@@ -60,7 +67,16 @@ pub(super) struct Shelf {
     pub(super) target: SharePath,
     pub(super) content_id: ContentId,
     pub(super) on_conflict: OnConflict,
-    part: Mutex<Option<Arc<PartFile>>>,
+    part: Mutex<Part>,
+}
+
+/// The temporary file.
+enum Part {
+    /// Not open; it may be on the disk.
+    Closed,
+    Open(Arc<PartFile>),
+    /// The download was given up: what still arrives is not written.
+    Abandoned,
 }
 
 impl File {
@@ -73,10 +89,29 @@ impl File {
             jobs: Vec::new(),
             phase: Phase::Checking,
             came_from: HashMap::new(),
+            recent: VecDeque::new(),
             unsaved: 0,
             unsaved_since: None,
             is_saving: false,
         }
+    }
+
+    /// Takes how many bytes are verified now. A file that rests is forgotten after a while.
+    pub(super) fn measure(&mut self, verified: u64, now: Instant) {
+        if self.recent.back().is_none_or(|(_, bytes)| *bytes != verified) {
+            self.recent.push_back((now, verified));
+        }
+        while self.recent.len() > 1 && self.recent.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > RATE_SPAN) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Bytes per second over the last seconds; 0 when nothing has come for a while.
+    pub(super) fn rate(&self, now: Instant) -> u64 {
+        let (Some((start, before)), Some((last, after))) = (self.recent.front(), self.recent.back()) else { return 0 };
+        let seconds = now.saturating_duration_since(*start).as_secs_f64();
+        let is_fresh = now.saturating_duration_since(*last) <= RATE_SPAN;
+        if is_fresh && seconds > 0.0 { (after.saturating_sub(*before) as f64 / seconds) as u64 } else { 0 }
     }
 
     /// Whether nothing of it is wanted any more.
@@ -87,7 +122,7 @@ impl File {
 
 impl Shelf {
     pub(super) fn new(file: FileNo, folder: PathBuf, target: SharePath, content_id: ContentId, on_conflict: OnConflict) -> Self {
-        Self { file, folder, target, content_id, on_conflict, part: Mutex::new(None) }
+        Self { file, folder, target, content_id, on_conflict, part: Mutex::new(Part::Closed) }
     }
 
     /// Whether this is the place that a wish names.
@@ -106,23 +141,36 @@ impl Shelf {
     /// What the disk does.
     pub(super) fn part(&self, geometry: Geometry) -> Result<Arc<PartFile>, StoreError> {
         let mut part = lock(&self.part);
-        if let Some(open) = part.as_ref() {
-            return Ok(Arc::clone(open));
+        match &*part {
+            Part::Open(open) => return Ok(Arc::clone(open)),
+            Part::Abandoned => return Err(StoreError::Moved { path: self.folder.join(self.target.as_str()) }),
+            Part::Closed => {}
         }
         let dir = DownloadDir::open(&self.folder)?;
         let opened = Arc::new(PartFile::open_or_create(&dir, &self.target_path()?, geometry, self.content_id)?);
-        *part = Some(Arc::clone(&opened));
+        *part = Part::Open(Arc::clone(&opened));
         Ok(opened)
     }
 
     /// The temporary file, if it is open.
     pub(super) fn open_part(&self) -> Option<Arc<PartFile>> {
-        lock(&self.part).clone()
+        match &*lock(&self.part) {
+            Part::Open(open) => Some(Arc::clone(open)),
+            Part::Closed | Part::Abandoned => None,
+        }
     }
 
     /// Lets go of the temporary file.
     pub(super) fn close(&self) {
-        *lock(&self.part) = None;
+        *lock(&self.part) = Part::Closed;
+    }
+
+    /// Lets go of the temporary file for good, and tells it if it was open.
+    pub(super) fn abandon(&self) -> Option<Arc<PartFile>> {
+        match std::mem::replace(&mut *lock(&self.part), Part::Abandoned) {
+            Part::Open(open) => Some(open),
+            Part::Closed | Part::Abandoned => None,
+        }
     }
 
     /// The place of the file below its folder.

@@ -135,6 +135,7 @@ impl Engine {
     pub(super) fn settle_failed(&mut self, no: FileNo, failure: Failure, error: &str) {
         let Some(file) = self.take(no) else { return };
         lock(&self.board.partial).remove(&file.shelf.content_id);
+        self.keep_failed(no, &file, error);
         for job in &file.jobs {
             if let Some(job) = self.jobs.get_mut(job) {
                 job.failed(file.shelf.target.name().to_owned(), file.shelf.content_id.to_string(), failure, error.to_owned());
@@ -166,7 +167,7 @@ impl Engine {
     /// The disk does not take a file. One that may take it later is tried again; others end the download.
     pub(super) fn on_disk_error(&mut self, no: FileNo, error: &StoreError) {
         let Some(file) = self.files.get_mut(&no) else { return };
-        if file.is_settled() || matches!(file.phase, Phase::Waiting { .. }) {
+        if file.is_settled() || matches!(file.phase, Phase::Waiting { .. } | Phase::Paused) {
             return;
         }
         let message = error.to_string();

@@ -127,8 +127,8 @@ impl Job {
         self.view.send_modify(|view| view.was_lied_to = true);
     }
 
-    /// Takes how far the unfinished files are: bytes there, bytes in all, peers that send, and whether anything is under way.
-    pub(super) fn measure(&mut self, verified: u64, total: u64, sources: u32, now: Instant) {
+    /// Takes how far the unfinished files are: bytes there, bytes in all, peers that send, and whether the user paused one.
+    pub(super) fn measure(&mut self, verified: u64, total: u64, sources: u32, is_paused: bool, now: Instant) {
         let bytes = self.finished_bytes + verified;
         self.recent.push_back((now, bytes));
         while self.recent.len() > 2 && self.recent.front().is_some_and(|(at, _)| now - *at > RATE_SPAN) {
@@ -138,7 +138,7 @@ impl Job {
             let seconds = (now - *at).as_secs_f64();
             if seconds > 0.0 { (bytes.saturating_sub(*was) as f64 / seconds) as u64 } else { 0 }
         });
-        let moved = bytes != self.last_bytes || sources > 0;
+        let moved = bytes != self.last_bytes || sources > 0 || is_paused;
         self.last_bytes = bytes;
         self.view.send_modify(|view| {
             view.bytes = bytes;

@@ -6,6 +6,8 @@
 //! | `engine.rs` | the task: owns the scheduler, routes what happens |
 //! | `begin.rs` | how a download begins, or is taken up after a restart |
 //! | `fetch.rs` | one request: ask, verify, write |
+//! | `control.rs` | what a user does to downloads that were begun |
+//! | `look.rs` | one download from near: which pieces are there, where its bytes can be read |
 //! | `file.rs` | one file: where it goes, how far it is |
 //! | `finish.rs` | checkpoints, the end, and what a disk does not take |
 //! | `report.rs` | how downloads are shown |
@@ -13,11 +15,13 @@
 //! | `verb.rs` | the verb: references to wishes, wishes to lines |
 
 mod begin;
+mod control;
 mod engine;
 mod fetch;
 mod file;
 mod finish;
 mod job;
+mod look;
 mod report;
 mod verb;
 
@@ -27,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libp2p::PeerId;
 use potluck_common::content_id::ContentId;
+use potluck_common::geometry::PieceIndex;
 use potluck_common::share_path::SharePath;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -34,9 +39,10 @@ use crate::asking::Asking;
 use crate::core::piece_set::PieceSet;
 use crate::net::NetEvent;
 use crate::store::{PartFile, State};
-use crate::types::{DownloadLine, Event, OnConflict};
+use crate::types::{DownloadAction, DownloadLine, Event, OnConflict};
 
 use job::Follow;
+pub(crate) use look::{Content, Look};
 
 /// Wishes and questions that may wait for the engine.
 const COMMAND_QUEUE: usize = 64;
@@ -96,6 +102,9 @@ pub(crate) struct Totals {
 enum Command {
     Wish { wishes: Vec<Wish>, reply: oneshot::Sender<Follow> },
     List(oneshot::Sender<Vec<DownloadLine>>),
+    Control { action: DownloadAction, which: Vec<String>, reply: oneshot::Sender<Vec<DownloadLine>> },
+    Look { id: u64, reply: oneshot::Sender<Option<Look>> },
+    ReadFrom { id: u64, piece: PieceIndex },
     Stop(oneshot::Sender<()>),
 }
 
@@ -134,6 +143,27 @@ impl Downloads {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// Pauses, resumes, retries or gives up the downloads that are named; tells those to which it was done.
+    pub(crate) async fn control(&self, action: DownloadAction, which: Vec<String>) -> Vec<DownloadLine> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Control { action, which, reply }).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// One download from near; `None` when there is none of that number.
+    pub(crate) async fn look(&self, id: u64) -> Option<Look> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Look { id, reply }).await.ok()?;
+        answer.await.ok()?
+    }
+
+    /// Somebody reads a file while it comes: pieces from this one on are asked for first.
+    pub(crate) async fn read_from(&self, id: u64, piece: PieceIndex) {
+        let _ = self.commands.send(Command::ReadFrom { id, piece }).await;
     }
 
     /// What can be served of a file that is still being fetched.

@@ -18,6 +18,7 @@ fn hit(name: &str) -> Item {
         kind: "file".into(),
         sources: 3,
         peers: vec![HolderLine { peer_id: PEER.into(), nickname: "ada".into(), path: "music/live.flac".into() }],
+        have: None,
     })
 }
 
@@ -41,9 +42,10 @@ fn one_of_each(text: &str) -> Vec<Item> {
             kind: "folder".into(),
             sources: 1,
             peers: vec![HolderLine { peer_id: text(), nickname: text(), path: text() }],
+            have: Some(text()),
         }),
         Item::Watching(WatchLine { event: "missed".into(), tracker: text() }),
-        Item::News(HitLine { content_id: None, name: text(), size: 1, kind: text(), sources: 1, peers: Vec::new() }),
+        Item::News(HitLine { content_id: None, name: text(), size: 1, kind: text(), sources: 1, peers: Vec::new(), have: None }),
         Item::SearchNote(SearchNote { total: 1, more: true, corrected: Some(text()), unanswered: vec![text()] }),
         Item::Transfer(TransferLine::Done { path: text(), content_id: text(), bytes: 1, fetched: 1, sources: 1, already_there: true }),
         Item::Transfer(TransferLine::Failed { name: text(), content_id: None, error: text(), code: 3 }),
@@ -62,6 +64,7 @@ fn one_of_each(text: &str) -> Vec<Item> {
             id: 1,
             content_id: text(),
             name: text(),
+            folder: Some(text()),
             path: text(),
             bytes: 0,
             total: None,
@@ -70,6 +73,17 @@ fn one_of_each(text: &str) -> Vec<Item> {
             sources: Vec::new(),
             error: Some(text()),
         }),
+        Item::Upload(UploadLine {
+            peer_id: text(),
+            nickname: text(),
+            content_id: Some(text()),
+            path: Some(text()),
+            bytes: 1,
+            rate: 1,
+            active: 1,
+        }),
+        Item::Folder(FolderLine { name: text(), path: text() }),
+        Item::Limits(LimitsLine { up: Some(1), queued: 1 }),
         Item::Status(Box::new(StatusLine {
             peer_id: text(),
             nickname: text(),
@@ -87,6 +101,7 @@ fn one_of_each(text: &str) -> Vec<Item> {
             bytes_up: 0,
             bytes_down: 0,
             download_dir: text(),
+            page: Some(text()),
             running: true,
         })),
         Item::Id(IdLine { peer_id: text(), addresses: vec![text()] }),

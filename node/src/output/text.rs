@@ -7,7 +7,8 @@ use potluck_common::escape::Escaped;
 use super::table::{Align, Row};
 use crate::human;
 use crate::types::{
-    DialLine, DownloadLine, EntryLine, Event, HitLine, IdLine, PeerLine, SearchNote, ShareLine, StatusLine, TrackerLine, WatchLine,
+    DialLine, DownloadLine, EntryLine, Event, FolderLine, HitLine, IdLine, LimitsLine, PeerLine, SearchNote, ShareLine, StatusLine,
+    TrackerLine, UploadLine, WatchLine,
 };
 
 use Align::{Flexible, Left, Right};
@@ -17,6 +18,7 @@ pub(super) const ENTRY: &[Align] = &[Flexible, Right, Right, Left];
 pub(super) const HIT: &[Align] = &[Flexible, Right, Right, Left];
 pub(super) const SHARE: &[Align] = &[Flexible, Left, Right, Right, Right, Left];
 pub(super) const DOWNLOAD: &[Align] = &[Right, Flexible, Left, Right, Right, Right, Right];
+pub(super) const UPLOAD: &[Align] = &[Left, Flexible, Right, Right, Left];
 
 /// Columns from which a whole content id or PeerId has room beside a name.
 const WIDE: usize = 130;
@@ -38,6 +40,10 @@ pub(super) fn peer(line: &PeerLine, width: Option<usize>) -> Row {
         escaped(id),
     ];
     Row { cells: cells.into(), below: Vec::new() }
+}
+
+pub(super) fn folder(line: &FolderLine) -> Row {
+    Row { cells: vec![format!("{}/", Escaped(&line.path)), String::new(), String::new(), String::new()], below: Vec::new() }
 }
 
 /// `share/path  size  age  content id`.
@@ -108,6 +114,22 @@ pub(super) fn download(line: &DownloadLine) -> Row {
     Row { cells: cells.into(), below: line.error.iter().map(|error| escaped(error)).collect() }
 }
 
+/// `nickname  share/path  1.4 GiB  98 MiB/s  sending`.
+pub(super) fn upload(line: &UploadLine) -> Row {
+    let who = if line.nickname.is_empty() { tail(&line.peer_id) } else { &line.nickname };
+    let what = match (&line.path, &line.content_id) {
+        (Some(path), _) => escaped(path),
+        (None, Some(id)) => escaped(id),
+        (None, None) => "small files".into(),
+    };
+    let state = if line.active > 0 { "sending" } else { "sent" };
+    Row { cells: vec![escaped(who), what, human::size(line.bytes), human::rate(line.rate), state.into()], below: Vec::new() }
+}
+
+pub(super) fn limits(line: &LimitsLine) -> String {
+    format!("sends at most {}", line.up.map_or("what the network takes".into(), human::rate))
+}
+
 pub(super) fn tracker(line: &TrackerLine) -> String {
     let at = format!("{} (namespace {})", Escaped(&line.tracker), Escaped(&line.namespace));
     match (&line.error, line.registered) {
@@ -169,6 +191,7 @@ pub(super) fn search_note(note: &SearchNote) -> Vec<String> {
 pub(super) fn event(event: &Event) -> String {
     match event {
         Event::Listening { address } => format!("listening at {}", Escaped(address)),
+        Event::Page { address } => format!("page at {}", Escaped(address)),
         Event::Registered { tracker, namespace } => format!("registered at {} in namespace {}", Escaped(tracker), Escaped(namespace)),
         Event::TrackerLost { tracker, error } => format!("not registered at {}: {}", Escaped(tracker), Escaped(error)),
         Event::Listed { files, bytes } => {

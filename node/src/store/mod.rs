@@ -9,7 +9,9 @@
 //! * [`scan`]: what is in a share.
 //! * [`hash_file`]: a file's content id and piece hashes.
 //! * [`DownloadDir`], [`PartFile`]: a download that grows beside its target.
+//! * [`open_whole`]: a finished download, opened again.
 //! * [`LocalName`]: what a remote name is called on this disk.
+//! * [`page_token`]: the token of the page.
 //! * [`State`]: the embedded database.
 
 mod beneath;
@@ -20,19 +22,24 @@ mod download_record;
 mod figures;
 mod hasher;
 mod local_name;
+mod page_token;
 mod part_file;
+mod rules;
 mod scanner;
 mod share_dir;
 mod state;
 #[cfg(test)]
 mod test_tree;
+mod whole_file;
 
 pub use database::StateError;
 pub use download_dir::{DownloadDir, StoreError, TargetPath, already_there};
 pub use download_record::{DownloadRecord, Phase, SourceHint};
 pub use hasher::{Hashed, hash_file};
 pub use local_name::LocalName;
+pub use page_token::{TokenError, page_token};
 pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};
 pub use scanner::{ScanEvent, ScanSummary, SkipReason, scan};
 pub use share_dir::{RootId, ServeError, ShareDir, ShareError, SharedFile, Stamp};
 pub use state::{ShareRecord, State};
+pub use whole_file::open_whole;

@@ -10,7 +10,7 @@ use potluck_common::share_path::{MAX_DEPTH, SharePath, SharePathError};
 use rustix::fs::{AtFlags, Dir, DirEntry, FileType, statat};
 
 use super::beneath;
-use super::part_file::PART_SUFFIX;
+use super::rules::{LeftOut, Rules};
 use super::share_dir::{RootId, ShareDir, ShareError, Stamp};
 
 /// What a scan comes across.
@@ -65,6 +65,12 @@ pub enum SkipReason {
     /// A folder that contains itself through a mount.
     #[error("mounted inside itself")]
     Loop,
+    /// Hidden, a key, temporary, or left behind by a system: see `rules.rs`.
+    #[error("hidden or temporary; a line !NAME in .potluckignore shares it")]
+    LeftOut,
+    /// A rule of the user says so.
+    #[error("left out by .potluckignore")]
+    ByRule,
     /// Files that a kernel makes up as they are read: `/proc`, `/sys` and the like.
     #[error("not files on a disk")]
     Pseudo,
@@ -99,7 +105,14 @@ pub fn scan(share: &ShareDir, on: &mut dyn FnMut(ScanEvent) -> ControlFlow<()>) 
     share.check(None)?;
     let unreadable = |source| ShareError::Unreadable { path: share.path().to_owned(), source };
     let root = beneath::open_folder(share.handle(), ".").map_err(|error| unreadable(error.into()))?;
-    let mut walk = Walk { on, summary: ScanSummary::default(), path: share.name().to_owned(), above: Vec::new(), root_error: None };
+    let mut walk = Walk {
+        on,
+        summary: ScanSummary::default(),
+        path: share.name().to_owned(),
+        above: Vec::new(),
+        rules: Rules::default(),
+        root_error: None,
+    };
     if walk.folder(root).is_break() && walk.root_error.is_none() {
         walk.summary.stopped = true;
     }
@@ -118,6 +131,8 @@ struct Walk<'a> {
     path: String,
     /// The folder that is being listed and those above it, to notice one that is mounted inside itself.
     above: Vec<RootId>,
+    /// What is left out here.
+    rules: Rules,
     /// Why the share's own folder could not be listed to its end.
     root_error: Option<io::Error>,
 }
@@ -136,14 +151,23 @@ impl Walk<'_> {
         if enters_another_device && is_pseudo(folder.as_fd()) {
             return self.skip(SkipReason::Pseudo);
         }
+        let has_rules = self.rules.enter(folder.as_fd(), self.path.len() + 1);
         let mut entries = match Dir::new(folder) {
             Ok(entries) => entries,
-            Err(error) => return self.unreadable(error.into()),
+            Err(error) => {
+                if has_rules {
+                    self.rules.leave();
+                }
+                return self.unreadable(error.into());
+            }
         };
         self.summary.folders += 1;
         self.above.push(id);
         let flow = self.entries(&mut entries);
         self.above.pop();
+        if has_rules {
+            self.rules.leave();
+        }
         flow
     }
 
@@ -180,8 +204,11 @@ impl Walk<'_> {
             FileType::Unknown => None, // some file systems tell it only to `stat`
             kind => Some(kind),
         };
-        if is_ignored(name) {
-            return ControlFlow::Continue(());
+        match self.rules.verdict(&self.path, known == Some(FileType::Directory)) {
+            Some(LeftOut::Ours) => return ControlFlow::Continue(()),
+            Some(LeftOut::ByDefault) => return self.skip(SkipReason::LeftOut),
+            Some(LeftOut::ByRule) => return self.skip(SkipReason::ByRule),
+            None => {}
         }
         match known {
             Some(FileType::Directory) => self.child(parent, entry),
@@ -246,12 +273,6 @@ impl Walk<'_> {
         self.summary.unreadable += 1;
         self.skip(SkipReason::Unreadable)
     }
-}
-
-/// Whether an entry is left out without a word. Ignore rules of the user's own belong here.
-fn is_ignored(name: &str) -> bool {
-    // A download in progress into a shared folder is offered by its content id, not by its temporary name.
-    name.starts_with('.') && name.ends_with(PART_SUFFIX)
 }
 
 fn reason(why: SharePathError) -> SkipReason {
@@ -336,6 +357,25 @@ mod tests {
         assert!(matches!(&found[1], ScanEvent::Found { path, .. } if path.as_str() == "s/b/c/d.txt"));
         assert_eq!(found.len(), 2);
         assert_eq!(summary.unwrap(), ScanSummary { files: 2, bytes: 8, folders: 4, ..ScanSummary::default() });
+    }
+
+    #[test]
+    fn what_is_hidden_or_temporary_is_shared_only_where_the_user_asks_for_it() {
+        let tree = TestTree::new();
+        for name in [".secret", "id_rsa", "film.mkv.part", ".git/config", "music/.hidden", "music/song", "drafts/1", "a.log"] {
+            tree.write(name, b"x");
+        }
+        let share = ShareDir::open("s", tree.root()).unwrap();
+        let seen = scan_all(&share);
+        assert_eq!(seen.files, ["s/a.log", "s/drafts/1", "s/music/song"].map(String::from).into());
+        assert!(seen.skipped.values().all(|why| *why == SkipReason::LeftOut));
+        assert_eq!(seen.skipped.len(), 5, "a folder is told once: {:?}", seen.skipped);
+        tree.write(".potluckignore", b"*.log\ndrafts/\n!.secret\n");
+        tree.write("music/.potluckignore", b"!.hidden\n");
+        let seen = scan_all(&share);
+        assert_eq!(seen.files, ["s/.secret", "s/music/.hidden", "s/music/song"].map(String::from).into());
+        assert_eq!(seen.skipped["s/a.log"], SkipReason::ByRule);
+        assert_eq!(seen.skipped["s/drafts"], SkipReason::ByRule);
     }
 
     /// G026, G028, G031.

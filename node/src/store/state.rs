@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::database::{Fallible, SCHEMA, StateError, disk_error, lock_folder, move_aside, open_database};
-use super::download_record::{DownloadRecord, MAX_SOURCE_HINTS};
+use super::download_record::{DownloadRecord, MAX_SOURCE_HINTS, Phase};
 use super::hasher::Hashed;
 use super::share_dir::{RootId, Stamp};
 
@@ -333,13 +333,27 @@ impl State {
     /// # Errors
     /// When it cannot be read or written.
     pub fn set_download_size(&self, id: u64, size: u64) -> Result<(), StateError> {
-        let bytes = self.run(|| {
-            let table = self.database.begin_read()?.open_table(DOWNLOADS)?;
-            Ok(table.get(id)?.map(|value| value.value().to_vec()))
-        })?;
-        let Some(bytes) = bytes else { return Ok(()) };
-        let record: DownloadRecord = self.decode(&bytes)?;
-        self.put_download(&DownloadRecord { size: Some(size), ..record })
+        self.change_download(id, |record| record.size = Some(size))
+    }
+
+    /// Remembers how far a download is. Nothing happens when there is no download of that number.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn set_download_phase(&self, id: u64, phase: Phase) -> Result<(), StateError> {
+        self.change_download(id, |record| record.phase = phase)
+    }
+
+    fn change_download(&self, id: u64, change: impl FnOnce(&mut DownloadRecord)) -> Result<(), StateError> {
+        let damaged = |error: serde_cbor::Error| redb::Error::Corrupted(error.to_string());
+        self.write(|transaction| {
+            let mut table = transaction.open_table(DOWNLOADS)?;
+            let Some(bytes) = table.get(id)?.map(|value| value.value().to_vec()) else { return Ok(()) };
+            let mut record: DownloadRecord = serde_cbor::from_slice(&bytes).map_err(damaged)?;
+            change(&mut record);
+            table.insert(id, serde_cbor::to_vec(&record).map_err(damaged)?.as_slice())?;
+            Ok(())
+        })
     }
 
     /// Remembers which pieces of a download are verified. Call it after [`PartFile::sync`](super::PartFile::sync): the bitmap

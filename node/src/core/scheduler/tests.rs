@@ -150,6 +150,16 @@ fn a_file_that_is_read_as_it_comes_is_asked_for_in_order() {
 }
 
 #[test]
+fn a_reader_who_jumps_gets_the_pieces_from_there_on_next() {
+    let now = beginning();
+    let mut scheduler = one_file(100 * MIB, 1, now);
+    scheduler.read_from(FileNo(0), Geometry::new(100 * MIB).unwrap().piece(98).unwrap());
+    let pieces: Vec<u32> = all(&mut scheduler, now).iter().map(|ask| piece_of(ask).number()).collect();
+    assert_eq!(pieces, [98, 99, 0, 1]);
+    assert_eq!(scheduler.in_flight_pieces(FileNo(0)).map(|piece| piece.number()).collect::<Vec<_>>(), [0, 1, 98, 99]);
+}
+
+#[test]
 fn fifty_thousand_small_files_at_three_peers_are_scheduled_in_a_second() {
     let now = beginning();
     let mut scheduler = Scheduler::new(Config::default(), 1);

@@ -1,0 +1,140 @@
+//! What the verbs take.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use libp2p::Multiaddr;
+
+use super::values::{self, ShareArg};
+use crate::config::PagePlan;
+
+/// Hits that a search shows unless told otherwise: a few screens.
+pub(super) const DEFAULT_HITS: u32 = 100;
+/// Most hits of a search: what a terminal or a script can still use; narrower words find the rest.
+const MAX_HITS: i64 = 10_000;
+
+/// What `node` takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NodeArgs {
+    /// A folder to share, under its own name or another; repeat for several
+    #[arg(long, value_name = "[NAME=]DIR", env = "POTLUCK_SHARE", hide_env_values = true, value_parser = values::share)]
+    pub share: Vec<ShareArg>,
+    /// Where to listen; repeat for several [default: port 9471 everywhere, or a free port if that is taken]
+    #[arg(long, value_name = "MULTIADDR", env = "POTLUCK_LISTEN", hide_env_values = true, value_delimiter = ',', value_parser = values::listen)]
+    pub listen: Vec<Multiaddr>,
+    /// Where downloads go [default: the folder potluck in $XDG_DOWNLOAD_DIR or ~/Downloads]
+    #[arg(long, value_name = "DIR", env = "POTLUCK_DOWNLOAD_DIR", hide_env_values = true)]
+    pub download_dir: Option<PathBuf>,
+    /// What the node calls itself [default: your user name at the host's]
+    #[arg(long, value_name = "NAME", env = "POTLUCK_NICKNAME", hide_env_values = true, value_parser = values::nickname)]
+    pub nickname: Option<String>,
+    /// Most bytes per second to send, such as 10MiB/s or 10MB
+    #[arg(long, value_name = "RATE", env = "POTLUCK_LIMIT_UP", hide_env_values = true, value_parser = values::rate)]
+    pub limit_up: Option<u64>,
+    /// Where the page for a browser is: a port, an address with a port, or `off` [default: port 9481 of this machine only]
+    #[arg(long, value_name = "ADDR", env = "POTLUCK_PAGE", hide_env_values = true, value_parser = values::page)]
+    pub page: Option<PagePlan>,
+    /// A name by which browsers may ask for the page, with its port, if it is not on this machine only; repeat for several
+    #[arg(long, value_name = "NAME:PORT", env = "POTLUCK_PAGE_HOST", hide_env_values = true, value_delimiter = ',', value_parser = values::page_host)]
+    pub page_host: Vec<String>,
+}
+
+/// What `search` takes.
+#[derive(Clone, Debug, Args)]
+pub struct SearchArgs {
+    /// Words that must all be in the path; -WORD must not be
+    #[arg(value_name = "WORDS")]
+    pub words: Vec<String>,
+    /// Most hits to show
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_HITS, value_parser = clap::value_parser!(u32).range(1..=MAX_HITS))]
+    pub limit: u32,
+    /// Only files with this extension; several with commas
+    #[arg(long, value_name = "E", value_parser = values::extensions)]
+    pub ext: Option<String>,
+    /// Only files of at least this size, such as 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub min_size: Option<u64>,
+    /// Only files of at most this size, such as 1.5GB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub max_size: Option<u64>,
+}
+
+/// What `watch` takes.
+#[derive(Clone, Debug, Args)]
+pub struct WatchArgs {
+    /// Words that must all be in the path; -WORD must not be
+    #[arg(value_name = "WORDS")]
+    pub words: Vec<String>,
+    /// Only files with this extension; several with commas
+    #[arg(long, value_name = "E", value_parser = values::extensions)]
+    pub ext: Option<String>,
+    /// Only files of at least this size, such as 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub min_size: Option<u64>,
+    /// Only files of at most this size, such as 1.5GB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub max_size: Option<u64>,
+}
+
+/// What `download` takes.
+#[derive(Clone, Debug, Args)]
+pub struct DownloadArgs {
+    /// What to fetch: a content id, a potluck: link, or PEER:share/path of a file or folder
+    #[arg(value_name = "REF", required = true, value_parser = values::reference)]
+    pub refs: Vec<String>,
+    /// The folder to put it in [default: the download folder of the node]
+    #[arg(short = 'o', long = "into", value_name = "DIR")]
+    pub into: Option<PathBuf>,
+    /// What to do when another file has the name: put a number into the new one's, or fail
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = ConflictArg::Number)]
+    pub on_conflict: ConflictArg,
+    /// Give up after so many seconds without a source
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+/// What to do when another file has the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConflictArg {
+    /// Put a number into the name.
+    Number,
+    /// Fail.
+    Error,
+}
+
+/// Which downloads.
+#[derive(Clone, Debug, Args)]
+pub struct WhichArgs {
+    /// The number of a download, its content id, its name, the folder that it was fetched with, or `all`
+    #[arg(value_name = "DOWNLOAD", required = true)]
+    pub which: Vec<String>,
+}
+
+/// What `share` takes.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ShareVerb {
+    /// Share one more folder, now and after restarts
+    #[command(after_help = "Examples:\n  potluck share add ~/Music\n  potluck share add films=/mnt/disk/Films")]
+    Add {
+        /// The folder, under its own name or another
+        #[arg(value_name = "[NAME=]DIR", value_parser = values::share)]
+        share: ShareArg,
+    },
+    /// Share a folder no longer; its files stay where they are
+    #[command(visible_alias = "remove", after_help = "Examples:\n  potluck share rm Music\n  potluck share rm ~/Music")]
+    Rm {
+        /// The name of the share, or its folder
+        #[arg(value_name = "NAME|DIR")]
+        share: String,
+    },
+    /// List the shares
+    #[command(visible_alias = "list", after_help = "Example:\n  potluck share ls")]
+    Ls,
+    /// Look for changes in a share now, or in all
+    #[command(after_help = "Examples:\n  potluck share rescan\n  potluck share rescan Music")]
+    Rescan {
+        /// The name of the share, or its folder
+        #[arg(value_name = "NAME|DIR")]
+        share: Option<String>,
+    },
+}

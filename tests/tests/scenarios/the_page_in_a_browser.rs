@@ -1,0 +1,193 @@
+//! A person who never saw it shares a folder, searches, fetches a folder from two peers, pauses it and goes on, listens to a
+//! piece that is still arriving, and finds the line that invites a friend: all in a browser.
+//!
+//! `POTLUCK_SCREENSHOTS=DIR` keeps pictures of what is seen on the way: those in `docs/screenshots` are made so.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use potluck_tests::browser::Browser;
+use potluck_tests::clock::{PATIENCE, eventually};
+use potluck_tests::{Result, town::Town, tree};
+
+/// Bytes of a piece of music: some pieces of transfer, some seconds of sound.
+const MUSIC_BYTES: usize = 4 << 20;
+const ALBUM: [&str; 5] = ["01 So What", "02 Freddie Freeloader", "03 Blue in Green", "04 All Blues", "05 Flamenco Sketches"];
+const BOOKS: [&str; 6] =
+    ["Walden.epub", "Middlemarch.epub", "The Odyssey.epub", "Leaves of Grass.pdf", "notes/reading list.md", "notes/quotes.txt"];
+const FILMS: [&str; 4] = ["Metropolis (1927).mkv", "The General (1926).mkv", "Nosferatu (1922).mp4", "Nosferatu (1922).srt"];
+
+/// Writes a sound: noise, so that no two pieces are alike, as a file that browsers play.
+fn sound(path: &Path, seed: u64) -> Result {
+    const RATE: u32 = 44_100;
+    let samples = tree::content(seed, MUSIC_BYTES);
+    let length = samples.len() as u32;
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + length).to_le_bytes());
+    bytes.extend(b"WAVEfmt ");
+    bytes.extend(16_u32.to_le_bytes());
+    bytes.extend([1_u16, 2].iter().flat_map(|value| value.to_le_bytes())); // plain samples, stereo
+    bytes.extend([RATE, RATE * 4].iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend([4_u16, 16].iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend(b"data");
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(samples);
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    Ok(fs::write(path, bytes)?)
+}
+
+fn album(share: &Path) -> Result {
+    for (seed, name) in (10..).zip(ALBUM) {
+        sound(&share.join(format!("Miles Davis/Kind of Blue/{name}.wav")), seed)?;
+    }
+    tree::file(&share.join("Miles Davis/Kind of Blue/cover.jpg"), 20, 180 << 10)?;
+    tree::file(&share.join("John Coltrane/Blue Train/01 Blue Train.flac"), 21, 3 << 20)?;
+    tree::file(&share.join("Joni Mitchell/Blue/04 Carey.mp3"), 22, 2 << 20)?;
+    Ok(())
+}
+
+/// Keeps pictures, if somebody wants them.
+struct Album<'a> {
+    browser: &'a Browser,
+    folder: Option<PathBuf>,
+}
+
+impl Album<'_> {
+    fn keep(&self, name: &str) -> Result {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        fs::create_dir_all(folder)?;
+        Ok(fs::write(folder.join(format!("{name}.png")), self.browser.picture()?)?)
+    }
+
+    /// The same as on a phone, and in the dark.
+    fn keep_all(&self, name: &str) -> Result {
+        self.keep(name)?;
+        if self.folder.is_some() {
+            self.browser.run("document.documentElement.dataset.theme = 'dark'")?;
+            self.keep(&format!("{name}-dark"))?;
+            self.browser.run("document.documentElement.dataset.theme = 'light'")?;
+            self.browser.resize(390, 844)?;
+            self.keep(&format!("{name}-phone"))?;
+            self.browser.resize(1280, 800)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn everything_can_be_done_in_a_browser() -> Result {
+    let Some(browser) = Browser::start()? else {
+        println!("skipped: no browser is installed here (apt install chromium chromium-driver)");
+        return Ok(());
+    };
+    let town = Town::new()?;
+    let (music, films, books) = (town.path("Music"), town.path("Films"), town.path("Books"));
+    album(&music)?;
+    for (seed, name) in (30..).zip(FILMS) {
+        tree::file(&films.join(name), seed, if name.ends_with("srt") { 40 << 10 } else { 6 << 20 })?;
+    }
+    for (seed, name) in (40..).zip(BOOKS) {
+        tree::file(&books.join(name), seed, 300 << 10)?;
+    }
+    let tracker = town.tracker("tracker")?;
+    let slow = |name| town.node(name).tracker(&tracker).arg("--limit-up").arg("700KiB");
+    let ada = slow("ada").share(&music).share(&films).start_ready()?;
+    let _bob = slow("bob").share(&music).start_ready()?;
+    let cleo = town.node("cleo").tracker(&tracker).arg("--page").arg("127.0.0.1:0").start_ready()?;
+    cleo.find("01 So What.wav", 2)?;
+
+    // In: by the link that the terminal prints; the key is gone from the address at once.
+    browser.resize(1280, 800)?;
+    let page = cleo.verb(&["page"])?.ok()?.only()?.clone();
+    browser.open(page["address"].as_str().unwrap_or_default())?;
+    browser.reads("Sign in to your node")?;
+    let pictures = Album { browser: &browser, folder: std::env::var_os("POTLUCK_SCREENSHOTS").map(PathBuf::from) };
+    pictures.keep("sign-in")?;
+    browser.open("about:blank")?;
+    browser.open(page["link"].as_str().unwrap_or_default())?;
+    browser.reads("What would you like?")?;
+    assert_eq!(browser.run("return location.hash")?, "");
+    pictures.keep_all("welcome")?;
+
+    // Share a folder.
+    browser.click("a[href='#shares']")?;
+    browser.reads("Bring something to the table")?;
+    browser.click("#add-share")?;
+    browser.find("dialog input[name=dir]")?.type_text(&books.display().to_string())?;
+    browser.click("dialog button.primary")?;
+    browser.find("section[aria-label='Books'] .pill.good")?;
+    assert_eq!(cleo.verb(&["share", "ls"])?.ok()?.only()?["files"], 6);
+    pictures.keep_all("shares")?;
+
+    // Search as you type; unfold the sources; a folder is a hit.
+    browser.click("a[href='#search']")?;
+    browser.find("#q")?.type_text("blue")?;
+    browser.find("[aria-label='Download Kind of Blue']")?;
+    browser.click("[aria-label='2 sources of 03 Blue in Green.wav']")?;
+    browser.reads("Look around")?;
+    let link = browser.find("[aria-label='Copy link to 03 Blue in Green.wav']")?.attribute("data-copy")?.unwrap_or_default();
+    assert!(link.starts_with("potluck:") && link.contains("name=03%20Blue%20in%20Green.wav"), "{link}");
+    pictures.keep_all("search")?;
+
+    // Fetch it from both, watch, listen, pause, go on.
+    browser.click("[aria-label='Download Kind of Blue']")?;
+    browser.reads("Fetching 6 files of Kind of Blue")?;
+    browser.click("a[href='#downloads']")?;
+    browser.find("[aria-label='Pause Kind of Blue']")?;
+    browser.reads("2 sources")?;
+    browser.click("[aria-label='More about 01 So What.wav']")?;
+    browser.find(".pieces i[data-there='all']")?;
+    pictures.keep_all("downloads")?;
+    browser.click("[aria-label='Play 01 So What.wav']")?;
+    let playing = eventually(PATIENCE, "it sounds", || {
+        let time = browser.run("return document.querySelector('audio')?.currentTime ?? 0")?;
+        Ok((time.as_f64() > Some(0.0)).then_some(time))
+    })?;
+    assert!(playing.as_f64() > Some(0.0));
+    pictures.keep("player")?;
+    let arriving = cleo.verb(&["downloads"])?.ok()?.lines.iter().any(|line| line["state"] != "done");
+    assert!(arriving, "it sounds before all is there");
+    browser.click("dialog [aria-label='Close']")?;
+    browser.click("[aria-label='Pause Kind of Blue']")?;
+    browser.find("[aria-label='Resume Kind of Blue']")?;
+    let paused = cleo.verb(&["downloads"])?.ok()?;
+    assert!(paused.lines.iter().all(|line| line["state"] == "paused" || line["state"] == "done"), "{paused:?}");
+    browser.click("[aria-label='Resume Kind of Blue']")?;
+    ada.verb(&["limits", "--up", "none"])?.ok()?;
+    browser.find("[aria-label='Save 05 Flamenco Sketches.wav']")?;
+    browser.find("[aria-label='Remove Kind of Blue from the list']")?;
+    let folder = cleo.download_dir().join("Kind of Blue");
+    eventually(PATIENCE, "the folder is as it is over there", || {
+        Ok((tree::look(&folder)? == tree::look(&music.join("Miles Davis/Kind of Blue"))?).then_some(()))
+    })?;
+    pictures.keep("downloads-done")?;
+
+    // Look around at a peer's; see what was sent; invite a friend.
+    browser.click("a[href='#peers']")?;
+    browser.reads("2 peers online")?;
+    pictures.keep_all("peers")?;
+    browser.click("[aria-label=\"Look around at ada’s\"]")?;
+    browser.reads("Films")?;
+    browser.run("[...document.querySelectorAll('.row a')].find((link) => link.textContent === 'Films').click()")?;
+    browser.reads("Metropolis (1927).mkv")?;
+    pictures.keep_all("browse")?;
+    let taker = town.node("dora").tracker(&tracker).start_ready()?;
+    taker.find("Walden.epub", 1)?;
+    taker.download(&[&format!("{}:Books/Walden.epub", cleo.peer_id())])?.ok()?;
+    browser.click("a[href='#uploads']")?;
+    browser.reads("Walden.epub")?;
+    pictures.keep_all("uploads")?;
+    browser.click("a[href='#status']")?;
+    browser.reads("Invite somebody")?;
+    let invitation = browser.find("#invite button")?.attribute("data-copy")?.unwrap_or_default();
+    assert!(invitation.contains(&format!("--tracker {}", tracker.address())), "{invitation}");
+    browser.reads("hashed 6 files")?;
+    pictures.keep_all("node")?;
+
+    assert_eq!(browser.complaints()?, Vec::<String>::new(), "nothing was said on the console");
+    let foreign = browser.run(
+        "return performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => !name.startsWith(location.origin))",
+    )?;
+    assert_eq!(foreign, serde_json::json!([]), "nothing is asked of another host");
+    Ok(())
+}

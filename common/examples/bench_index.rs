@@ -56,6 +56,7 @@ fn main() {
         std::process::exit(2);
     };
     let entries = rest.first().map_or(10_000_000, |number| number.parse().unwrap());
+    println!("{}", machine());
     let asked = read_queries(queries);
     let mut corpus_lines = Corpus { lines: BufReader::with_capacity(1 << 20, File::open(corpus).unwrap()).lines() };
     let kept_back = KEPT_BACK.min(entries / 2);
@@ -108,6 +109,18 @@ fn read_queries(path: &str) -> Vec<Asked> {
 fn core_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap())
+}
+
+/// Where and of what this is measured.
+fn machine() -> serde_json::Value {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_start_matches([' ', '\t', ':']));
+    json!({"measure": "machine", "cpu": model, "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "kernel": said("uname", &["-r"]), "commit": said("git", &["describe", "--always", "--dirty"]), "date": said("date", &["-u", "+%FT%TZ"])})
 }
 
 fn resident_bytes() -> u64 {

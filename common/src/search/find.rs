@@ -249,7 +249,7 @@ impl Search<'_> {
 }
 
 /// The first document of a block.
-fn first_doc(segment: &Segment, block: usize) -> Option<DocNo> {
+pub(super) fn first_doc(segment: &Segment, block: usize) -> Option<DocNo> {
     let leaf = segment.leaves.get(block / LEAF_BLOCKS)?;
     Some(leaf * super::segment::LEAF as u32 + (block % LEAF_BLOCKS * super::names::BLOCK) as u32)
 }

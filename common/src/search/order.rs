@@ -213,3 +213,60 @@ fn by_steps(candidates: &Bits, folders: &[Bits]) -> Vec<Bits> {
     }
     by_steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::find::first_doc;
+    use super::super::names::Reader;
+    use super::super::rank::{self, popularity};
+    use super::super::segment::LEAF;
+    use super::super::{PeerNo, fold};
+    use super::*;
+    use crate::content_id::ContentId;
+    use crate::share_path::SharePath;
+    use crate::wire::index::Entry;
+
+    /// Some segments of names of all lengths, some of which many peers have.
+    fn engine() -> Engine {
+        let mut engine = Engine::new();
+        (0..20).for_each(|peer| engine.set_online(PeerNo(peer), true));
+        for number in 0..3 * LEAF {
+            let word = ["live", "a-live", "x.live", "alive", "Live at", "liver", "-live", "été"][number % 8];
+            let folder = ["live", "music/live", "a", "音楽"][number / 8 % 4];
+            let path = SharePath::parse(&format!("{folder}/{}{word} {number}", "x".repeat(number % 90))).unwrap();
+            let content_id = Some(ContentId::of(&(number / 2).to_be_bytes()));
+            let entry = Entry { path, size: 1, mtime: 0, content_id };
+            let peers = if number.is_multiple_of(50) { 20 } else { 1 };
+            (0..peers).for_each(|peer| engine.put(PeerNo(peer), &entry));
+        }
+        while engine.maintain() {}
+        engine
+    }
+
+    /// What makes it right to stop early.
+    #[test]
+    fn every_block_is_told_once_and_no_name_in_it_is_worth_more_than_was_said() {
+        let engine = engine();
+        for texts in [&["live"][..], &["live", "music"], &["li"], &["x"], &["-live"], &["音"], &["ete", "a"], &[]] {
+            let words: Vec<Word> = texts.iter().map(|text| Word::new([fold(text).as_str()])).collect();
+            let all = engine.texts.segments().map(|(_, segment)| Part { segment, candidates: Bits::all(segment.blocks()) });
+            let mut untold: usize = engine.texts.segments().map(|(_, segment)| segment.blocks()).sum();
+            let mut before = u32::MAX;
+            for (most, blocks) in Order::new(&engine, &words, all.collect(), usize::MAX) {
+                assert!(most <= before, "{texts:?}");
+                before = most;
+                untold -= blocks.len();
+                for (segment, block) in blocks {
+                    let first = first_doc(segment, block).unwrap();
+                    segment.names.read_block(block, &mut Reader::default(), |place, name| {
+                        let Some(found) = rank::find(&words, name.folded) else { return };
+                        let (content, _) = engine.relation.content(first + place as u32).unwrap();
+                        let worth = found.points + popularity(engine.copies(content)) + FOLDER;
+                        assert!(worth <= most, "{texts:?}: {}", String::from_utf8_lossy(name.path));
+                    });
+                }
+            }
+            assert_eq!(untold, 0, "{texts:?}");
+        }
+    }
+}

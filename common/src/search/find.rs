@@ -3,8 +3,8 @@
 //! 1. *Candidates.* For each segment, the blocks that hold every three bytes of every word: a set of bits. What filters say
 //!    of names (`ext:`) narrows it.
 //! 2. *Order.* Where the candidates are few, all are read. Where they are more than [`BUDGET`] allows, the best are read first:
-//!    [`Order`] tells what each can be worth at most. It ends when the page is full of hits that are worth more than any that can follow, or when the budget is spent; then `more`
-//!    says that there are more hits than were counted.
+//!    [`Order`] tells what each can be worth at most. It ends when the page is full of hits that are worth more than any that
+//!    can follow, or when the budget is spent; then `more` says that there are more hits than were counted.
 //! 3. *Verification.* Names are read, folded and compared; who holds them is looked up; the rest is the
 //!    [`Collector`](super::collect::Collector)'s.
 //!

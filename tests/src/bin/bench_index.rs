@@ -113,7 +113,7 @@ fn run(options: &Options) -> Result {
         let peers = publish(options, &tracker, empty.memory).await?;
         search(options, &tracker).await?;
         peers.into_iter().for_each(|peer| peer.abort());
-        Result::Ok(())
+        Ok::<(), Failure>(())
     })?;
     drop(runtime); // all connections are gone: what is left is the index
     start_again(&mut tracker, options.entries)

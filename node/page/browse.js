@@ -48,7 +48,7 @@ export function browseView(view, peer, path) {
   const whole = names.length > 0 && !isMine && tool("download", "Download this folder", () => fetchRef(`${peer}:${path}`, names.at(-1)), { cls: "primary" });
   fill(
     view,
-    el("header", {}, el("div", { cls: "title" }, el("a", { cls: "button plain iconic", href: isMine ? "#shares" : "#peers", "aria-label": "Back" }, icon("leave")), el("h1", { cls: "sr" }, "Files"), crumbs, note, el("div", { cls: "tools" }, whole))),
+    el("header", {}, el("div", { cls: "title" }, el("a", { cls: "button plain iconic", href: isMine ? "#shares" : "#peers", "aria-label": "Back" }, icon("back")), el("h1", { cls: "sr" }, "Files"), crumbs, note, el("div", { cls: "tools" }, whole))),
     el("div", { cls: "body flush" }, list.element, nothing),
   );
   list.element.classList.add("hidden");

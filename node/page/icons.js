@@ -26,6 +26,7 @@ const PATHS = {
   save: "M12 4v9M8 10l4 4 4-4M5 15v4h14v-4",
   open: "M14 5h5v5M19 5l-8 8M10 6H5v13h13v-5",
   chevron: "M9 6l6 6-6 6",
+  back: "M15 6l-6 6 6 6",
   plus: "M12 5v14M5 12h14",
   theme: "M12 4v16M12 4a8 8 0 0 1 0 16 8 8 0 0 1 0-16",
   invite: "M9 11a3.2 3.2 0 1 0 0-6.4A3.2 3.2 0 0 0 9 11zM3.5 19a5.5 5.5 0 0 1 11 0M18 9v6M15 12h6",

@@ -51,6 +51,6 @@ function row(line) {
     el("div", { cls: "side wide-only" }, el("span", { cls: `pill ${line.active ? "accent" : ""}` }, line.active ? "Sending" : "Sent")),
     el("span", { cls: "size num" }, size(line.bytes)),
     el("span", { cls: "size num" }, line.rate ? rate(line.rate) : ""),
-    el("div", { cls: "side", title: line.peer_id }, avatar(line.nickname || line.peer_id, true), el("span", { cls: "cut small" }, ` ${line.nickname || tail(line.peer_id)}`)),
+    el("div", { cls: "side", title: line.peer_id }, avatar(line.nickname || line.peer_id, true), el("span", { cls: "cut small" }, line.nickname || tail(line.peer_id))),
   );
 }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use libp2p::Multiaddr;
 use potluck_common::namespace::Namespace;
 use potluck_common::wire::MAX_SEARCH_BYTES;
@@ -79,9 +80,22 @@ pub struct GlobalArgs {
     /// Print what goes on inside; twice for more. POTLUCK_LOG=FILTER chooses exactly
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub verbose: u8,
+    /// How log messages stand on stderr
+    #[arg(long, value_name = "FORMAT", env = "POTLUCK_LOG_FORMAT", hide_env_values = true, value_enum, default_value_t, global = true)]
+    pub log_format: LogFormat,
     /// How to reach the others.
     #[command(flatten)]
     pub network: NetworkArgs,
+}
+
+/// How log messages stand on stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object a line.
+    Json,
 }
 
 /// How to reach the others. A verb that finds a running node uses that node's.
@@ -199,6 +213,13 @@ Then `query`, `search` and `download` reach that peer too, without any tracker."
     /// Try failed downloads again, and look at once for sources of those that wait
     #[command(after_help = "Examples:\n  potluck retry 12\n  potluck retry all")]
     Retry(WhichArgs),
+    /// Print a link to a file that you share, for others to download
+    #[command(after_help = "Example:\n  potluck link ~/Music/live.flac")]
+    Link {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// List what is sent to whom
     #[command(after_help = "Example:\n  potluck uploads")]
     Uploads,
@@ -232,6 +253,18 @@ Then `query`, `search` and `download` reach that peer too, without any tracker."
         after_help = "Example:\n  potluck page\n\nThe link signs in once, within ten minutes. The browser stays signed in for a month."
     )]
     Page,
+    /// Print a script that completes the verbs in a shell
+    #[command(after_help = "Example:\n  potluck completions bash > ~/.local/share/bash-completion/completions/potluck")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page, of the program or of a verb
+    #[command(after_help = "Examples:\n  potluck man | man -l -\n  potluck man download > potluck-download.1")]
+    Man {
+        /// The verb
+        verb: Option<String>,
+    },
     /// Show who the node is and how others dial it
     #[command(after_help = "Example:\n  potluck id")]
     Id,
@@ -259,6 +292,31 @@ impl Cli {
 }
 
 impl Verb {
+    /// What this verb prints without asking any node: completions, or a manual page.
+    ///
+    /// # Errors
+    /// When there is no such verb.
+    pub fn printed(&self) -> Result<Option<String>, CommandError> {
+        let mut text = Vec::new();
+        match self {
+            Self::Completions { shell } => clap_complete::generate(*shell, &mut Cli::command(), "potluck", &mut text),
+            Self::Man { verb } => {
+                let mut command = Cli::command();
+                command.build();
+                let page = match verb {
+                    None => command,
+                    Some(verb) => command.find_subcommand(verb).cloned().ok_or_else(|| {
+                        CommandError::new(Failure::NotFound, format!("there is no verb {verb}; `potluck --help` lists them"))
+                    })?,
+                };
+                let rendered = clap_mangen::Man::new(page).render(&mut text);
+                rendered.map_err(|error| CommandError::new(Failure::Other, error.to_string()))?;
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+    }
+
     /// What a node is asked by this verb; `None` for `node`, which is one.
     ///
     /// Relative folders become absolute below `here`, because the node that is asked runs elsewhere.
@@ -267,7 +325,11 @@ impl Verb {
     /// When the words make no sense together, or a folder to share is not there.
     pub fn command(&self, here: &Path) -> Result<Option<Command>, CommandError> {
         Ok(Some(match self {
-            Self::Node(_) => return Ok(None),
+            Self::Node(_) | Self::Completions { .. } | Self::Man { .. } => return Ok(None),
+            Self::Link { file } => {
+                let path = here.join(file);
+                Command::Link { path: path.canonicalize().unwrap_or(path) }
+            }
             Self::Register => Command::Register,
             Self::Deregister => Command::Deregister,
             Self::Query { peer } => Command::Query { peer: peer.clone() },

@@ -1,9 +1,11 @@
 //! What each command does, in terms of the tasks.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+use potluck_common::link::Link;
 use potluck_common::transport::{peer_of, split_peer};
 use potluck_common::wire::index::{Entry, Hit, Kind, PeerInfo};
 use tokio::sync::mpsc;
@@ -15,8 +17,8 @@ use crate::error::{CommandError, Failure};
 use crate::net::DialError;
 use crate::node::Node;
 use crate::types::{
-    Command, DialLine, DownloadAction, DownloadLine, EntryLine, HitLine, HolderLine, IdLine, Item, LimitsLine, PageLine, PeerLine,
-    PieceMap, SearchNote, StatusLine, UploadLine,
+    Command, DialLine, DownloadAction, DownloadLine, EntryLine, HitLine, HolderLine, IdLine, Item, LimitsLine, LinkLine, PageLine,
+    PeerLine, PieceMap, SearchNote, StatusLine, UploadLine,
 };
 
 /// Pages of a listing that may wait for the face that prints them.
@@ -55,6 +57,7 @@ impl Node {
             Command::ShareRescan { name } => self.share_rescan(name.as_deref(), &out).await,
             Command::Downloads => self.list_downloads(&out).await,
             Command::Control { action, which } => self.control(action, which, &out).await,
+            Command::Link { path } => self.link(&path, &out).await,
             Command::Uploads => self.list_uploads(&out).await,
             Command::Limits { up } => self.limits(up, &out).await,
             Command::Status => self.status(&out).await,
@@ -317,6 +320,23 @@ impl Node {
             };
             out.send(Item::Upload(line)).await;
         }
+        Ok(())
+    }
+
+    /// A link to a file of our own shares, by its place on this machine.
+    async fn link(&self, path: &Path, out: &Lines) -> Result<(), CommandError> {
+        let fail = |failure, message: String| Err(CommandError::new(failure, message));
+        let Some((shared, entry)) = self.shares().lock().shared_file(path) else {
+            let message = format!("{} is no file of your shares; share its folder first: `potluck share add DIR`", path.display());
+            return fail(Failure::NotFound, message);
+        };
+        let Some(content_id) = entry.content_id else {
+            self.indexer().hurry(&shared);
+            return fail(Failure::NoSource, format!("{shared} is being hashed, now before all others; ask again in a moment"));
+        };
+        let link = Link { content_id, name: Some(shared.name().to_owned()), size: Some(entry.size) };
+        let line = LinkLine { path: shared.to_string(), content_id: content_id.to_string(), link: link.to_string() };
+        out.send(Item::Link(line)).await;
         Ok(())
     }
 

@@ -1,11 +1,13 @@
 //! Fills the table of shares from the disk: lists at once, hashes in the background.
 //!
 //! One thread lists, so that names can be searched in seconds; a few threads hash what the cache does not know, newest
-//! and requested files first. A sweep repeats the listing and finds what has changed.
+//! and requested files first. What the disk says has changed is listed again soon (`indexer/following.rs`), and a sweep repeats the
+//! listing for what it did not say.
+
+mod following;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 use potluck_common::share_path::SharePath;
 use tokio::sync::broadcast;
 
+use self::following::Following;
 use crate::clock::{now, today};
 use crate::shares::{FoundFile, ShareState, Shares};
 use crate::store::{Hashed, ScanEvent, ScanSummary, ServeError, ShareDir, ShareError, Stamp, State, hash_file, scan};
@@ -44,6 +47,8 @@ pub(crate) struct Indexer {
 enum Order {
     /// List a share now.
     List(String),
+    /// The disk told of changes: see [`Following`].
+    Look,
     /// End.
     Stop,
 }
@@ -94,7 +99,8 @@ impl Indexer {
         }
         let remembering = (Arc::clone(&work.shares), Arc::clone(&work.state), work.events.clone(), Arc::clone(&queue));
         std::thread::spawn(move || remember_forever(&remembering.0, &remembering.1, &remembering.2, &remembering.3, &hashed_queue));
-        std::thread::spawn(move || work.list_forever(&order_queue));
+        let following = Following::new(orders.clone(), work.events.clone());
+        std::thread::spawn(move || work.list_forever(&order_queue, following));
         Self { orders, queue }
     }
 
@@ -181,14 +187,20 @@ impl Queue {
 
 impl Work {
     /// Lists what is ordered, and sweeps between.
-    fn list_forever(&self, orders: &Receiver<Order>) {
-        let mut pause = MIN_SWEEP_INTERVAL;
+    fn list_forever(&self, orders: &Receiver<Order>, mut following: Following) {
+        let mut sweep_at = now() + MIN_SWEEP_INTERVAL;
         let mut told_listed = false;
         loop {
-            match orders.recv_timeout(pause) {
-                Ok(Order::List(share)) => self.list(&share),
+            let wake_at = following.poll_timeout().map_or(sweep_at, |at| at.min(sweep_at));
+            match orders.recv_timeout(wake_at.saturating_duration_since(now())) {
+                Ok(Order::List(share)) => self.list(&share, &mut following),
+                Ok(Order::Look) => following.look(&self.shares.lock().share_paths(), now()),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => pause = self.sweep(),
+                Err(RecvTimeoutError::Timeout) if now() >= sweep_at => sweep_at = now() + self.sweep(&mut following),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            while let Some(share) = following.poll(now()) {
+                self.list(&share, &mut following);
             }
             let (listed, _) = self.shares.lock().progress();
             if listed && !told_listed {
@@ -201,28 +213,34 @@ impl Work {
     }
 
     /// Lists every share again; tells how long to rest.
-    fn sweep(&self) -> Duration {
+    fn sweep(&self, following: &mut Following) -> Duration {
         let start = now();
         self.queue.wake();
         let paths = self.shares.lock().share_paths();
-        for (name, path) in paths {
-            if self.shares.lock().share_dir(&name).is_none() {
-                self.reopen(&name, &path);
-            }
-            self.list(&name);
+        for (name, _) in paths {
+            self.list(&name, following);
         }
         (now() - start).saturating_mul(SWEEP_REST).max(MIN_SWEEP_INTERVAL)
     }
 
-    /// Looks whether a folder that was away is back.
-    fn reopen(&self, name: &str, path: &Path) {
-        if let Ok(dir) = ShareDir::open(name, path) {
-            self.shares.change(|table| table.open_share(name, path.to_owned(), Some(Arc::new(dir))));
+    /// The folder of a share; one that was away and is back is opened.
+    fn open(&self, name: &str) -> Option<Arc<ShareDir>> {
+        let (dir, paths) = {
+            let table = self.shares.lock();
+            (table.share_dir(name), table.share_paths())
+        };
+        if dir.is_some() {
+            return dir;
         }
+        let (_, path) = paths.into_iter().find(|(known, _)| known == name)?;
+        let dir = ShareDir::open(name, &path).ok().filter(|dir| !dir.is_empty()).map(Arc::new)?;
+        self.shares.change(|table| table.open_share(name, path, Some(Arc::clone(&dir))));
+        Some(dir)
     }
 
-    fn list(&self, name: &str) {
-        let Some(dir) = self.shares.lock().share_dir(name) else { return };
+    fn list(&self, name: &str, following: &mut Following) {
+        let Some(dir) = self.open(name) else { return following.forget(name) };
+        let start = now();
         let mut listing =
             Listing { work: self, batch: Vec::with_capacity(BATCH), seen: HashSet::new(), skipped: Vec::new(), unreadable: Vec::new() };
         self.queue.set_listing(true);
@@ -230,10 +248,24 @@ impl Work {
         listing.flush();
         self.queue.set_listing(false);
         match outcome {
-            Ok(summary) if !summary.stopped => listing.finish(name, &summary),
-            Ok(_) => {}
-            Err(error) => self.take_offline(name, &error),
+            Ok(summary) if summary.stopped => {}
+            Ok(summary) if self.is_emptied(name, &dir, &summary) => {
+                self.take_offline(name, &ShareError::Emptied { path: dir.path().to_owned() });
+            }
+            Ok(summary) => {
+                listing.finish(name, &summary);
+                following.handle_listed(name, dir.path(), summary.folders, now() - start, now());
+            }
+            Err(error) => {
+                following.forget(name);
+                self.take_offline(name, &error);
+            }
         }
+    }
+
+    /// Whether all is gone at once: a disk that is away leaves an empty folder, and nobody deletes all there is one by one.
+    fn is_emptied(&self, name: &str, dir: &ShareDir, summary: &ScanSummary) -> bool {
+        summary.files == 0 && summary.unreadable == 0 && dir.is_empty() && self.shares.lock().has_files(name)
     }
 
     /// The folder went away: nothing of it is told until it is back, and nothing is taken for deleted.

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use potluck_node::cli::{Cli, Verb};
+use potluck_node::cli::{Cli, LogFormat, Verb};
 use potluck_node::console::Console;
 use potluck_node::error::{CommandError, Failure};
 use potluck_node::executor::Broken;
@@ -62,7 +62,12 @@ fn log_to(console: &Console, cli: &Cli) -> Result<(), CommandError> {
     let chosen = std::env::var(LOG_VARIABLE).ok().filter(|text| !text.trim().is_empty());
     let filter = EnvFilter::try_new(chosen.as_deref().unwrap_or(default)).map_err(wrong)?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(console.clone()).with_ansi(colour).compact();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(console.clone());
+    if cli.global.log_format == LogFormat::Json {
+        log.json().flatten_event(true).init();
+        return Ok(());
+    }
+    let log = log.with_ansi(colour).compact();
     if cli.global.verbose > 0 || chosen.is_some() {
         log.init();
     } else {

@@ -184,6 +184,10 @@ impl Node {
         &self.0.shares
     }
 
+    pub(crate) fn indexer(&self) -> &Indexer {
+        &self.0.indexer
+    }
+
     pub(crate) fn trackers(&self) -> &Trackers {
         &self.0.trackers
     }
@@ -331,6 +335,7 @@ impl Node {
         let line = self.0.shares.lines().into_iter().find(|line| line.name == known);
         self.0.state.remove_share(&known).map_err(|error| state_error(&error))?;
         self.0.shares.change(|table| table.close_share(&known));
+        self.0.indexer.list(&known); // it notices that the share is no more, and no longer watches its folder
         if let Some(line) = line {
             out.send(Item::Share(ShareLine { state: "removed".to_owned(), ..line })).await;
         }

@@ -88,6 +88,7 @@ impl Output {
             Item::Tracker(line) => self.lines(vec![text::tracker(line)]),
             Item::Dialled(line) => self.lines(vec![text::dialled(line)]),
             Item::Upload(line) => self.row(text::UPLOAD, text::upload(line)),
+            Item::Link(line) => self.lines(vec![line.link.clone()]),
             Item::Limits(line) => self.lines(vec![text::limits(line)]),
             Item::Status(line) => self.lines(text::status(line)),
             Item::Id(line) => self.lines(text::id(line)),

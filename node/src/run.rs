@@ -47,6 +47,10 @@ pub async fn run(cli: Cli, console: Console) -> Result<(), Broken> {
     let face = Face { json: cli.global.json, quiet: cli.global.quiet, terminals: Terminals::of_process() };
     let signals = Signals::listen()?;
     let mut run = Run { around: Surroundings::of_process()?, console, face, signals };
+    if let Some(text) = cli.verb.printed()? {
+        run.console.result(text.trim_end())?;
+        return Ok(run.console.flush()?);
+    }
     match &cli.verb {
         Verb::Node(args) => run.node(&cli, args).await,
         verb => match verb.command(&run.around.here)? {

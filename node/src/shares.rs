@@ -4,7 +4,7 @@
 //! publishes its journal; uploads.rs asks it where a content lies; browse.rs answers searches from its index.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use potluck_common::content_id::ContentId;
@@ -168,6 +168,21 @@ impl Table {
 
     pub(crate) fn has_share(&self, name: &str) -> bool {
         self.shares.contains_key(name)
+    }
+
+    /// Whether a share has files.
+    pub(crate) fn has_files(&self, name: &str) -> bool {
+        self.shares.get(name).is_some_and(|share| share.files > 0)
+    }
+
+    /// What is told of a file on this machine, and under what path.
+    pub(crate) fn shared_file(&self, path: &Path) -> Option<(SharePath, Entry)> {
+        self.shares.iter().find_map(|(name, share)| {
+            let within = path.strip_prefix(&share.path).ok()?.to_str()?;
+            let shared = SharePath::parse(&format!("{name}/{within}")).ok()?;
+            let entry = self.journal.get(&shared)?.clone();
+            Some((shared, entry))
+        })
     }
 
     /// The share of that name or of that folder.

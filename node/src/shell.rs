@@ -24,6 +24,8 @@ use crate::{clock, human};
 const PROMPT: &str = "potluck> ";
 /// Lines that the history keeps.
 const MAX_HISTORY: usize = 1000;
+/// Verbs that make no sense at the prompt of a node.
+const NOT_AT_THE_PROMPT: [&str; 3] = ["node", "completions", "man"];
 /// What the prompt knows beside the verbs.
 const OWN_WORDS: [&str; 3] = ["help", "quit", "exit"];
 
@@ -191,7 +193,12 @@ fn help() -> String {
 
 /// The verbs that the prompt takes.
 fn verbs() -> Vec<clap::Command> {
-    Cli::command().color(ColorChoice::Never).get_subcommands().filter(|verb| verb.get_name() != "node").cloned().collect()
+    Cli::command()
+        .color(ColorChoice::Never)
+        .get_subcommands()
+        .filter(|verb| !NOT_AT_THE_PROMPT.contains(&verb.get_name()))
+        .cloned()
+        .collect()
 }
 
 /// Completes verbs, and the verbs of `share`.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use transfers::{DownloadAction, DownloadLine, LimitsLine, PieceMap, SourceLine, TransferLine, UploadLine};
+pub use transfers::{DownloadAction, DownloadLine, LimitsLine, LinkLine, PieceMap, SourceLine, TransferLine, UploadLine};
 
 /// What a user can ask of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -82,6 +82,11 @@ pub enum Command {
         action: DownloadAction,
         /// Which: numbers, content ids, names, folders, or `all`.
         which: Vec<String>,
+    },
+    /// A link to a file of our own shares.
+    Link {
+        /// The file on this machine; absolute.
+        path: PathBuf,
     },
     /// What is sent to whom.
     Uploads,
@@ -156,6 +161,8 @@ pub enum Item {
     Download(DownloadLine),
     /// What is sent to a peer.
     Upload(UploadLine),
+    /// A link to a file.
+    Link(LinkLine),
     /// The limits.
     Limits(LimitsLine),
     /// How the node is.
@@ -182,6 +189,7 @@ impl Item {
             Item::Share(line) => serde_json::to_string(line),
             Item::Download(line) => serde_json::to_string(line),
             Item::Upload(line) => serde_json::to_string(line),
+            Item::Link(line) => serde_json::to_string(line),
             Item::Limits(line) => serde_json::to_string(line),
             Item::Status(line) => serde_json::to_string(line),
             Item::Id(line) => serde_json::to_string(line),

@@ -27,6 +27,16 @@ const MAX_HITS: u64 = 10_000;
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
+/// Takes the payload of one kind of item out of it.
+macro_rules! pick {
+    ($kind:ident) => {
+        |item| match item {
+            Item::$kind(line) => Some(line),
+            _ => None,
+        }
+    };
+}
+
 /// What a browser signs in with.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -175,23 +185,18 @@ impl Api {
         Ok(self.ask(command).await?.into_iter().filter_map(pick).collect())
     }
 
+    pub(super) async fn status_line(&self) -> Result<Box<StatusLine>, CommandError> {
+        let found = self.ask(Command::Status).await?.into_iter().find_map(pick!(Status));
+        found.ok_or_else(|| CommandError::new(Failure::Other, "the node gave no answer"))
+    }
+
+    pub(super) async fn share_lines(&self) -> Result<Vec<ShareLine>, CommandError> {
+        self.ask_all(Command::ShareList, pick!(Share)).await
+    }
+
     pub(super) fn access(&self) -> std::sync::MutexGuard<'_, crate::core::access::Access> {
         self.0.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// Takes the payload of one kind of item out of it.
-macro_rules! pick {
-    ($kind:ident) => {
-        |item| match item {
-            Item::$kind(line) => Some(line),
-            _ => None,
-        }
-    };
-}
-
-pub(super) async fn health() -> &'static str {
-    "ok\n"
 }
 
 /// Lets a page ask without being refused, which a browser would report as an error.

@@ -9,6 +9,7 @@
 //! | `media.rs` | the bytes of downloads, in ranges, also of those that are still coming |
 //! | `events.rs` | what happens, as a stream that can be taken up again |
 //! | `assets.rs` | the files of the page, embedded in the program |
+//! | `metrics.rs` | what Prometheus and service managers ask |
 //! | `openapi.rs` | the description of all this for programs |
 //! | `reply.rs` | answers and errors |
 //!
@@ -19,6 +20,7 @@ mod calls;
 mod events;
 mod guard;
 mod media;
+mod metrics;
 mod openapi;
 mod reply;
 mod routes;

@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use schemars::{Schema, SchemaGenerator};
 
 use super::reply::Page;
-use super::{Api, assets, calls, events, guard, media, openapi};
+use super::{Api, assets, calls, events, guard, media, metrics, openapi};
 use crate::types::{DialLine, DownloadLine, IdLine, LimitsLine, PeerLine, ShareLine, StatusLine, TrackerLine, UploadLine};
 
 /// Most bytes of a request's body: a download of a few hundred references.
@@ -60,7 +60,9 @@ const LIMIT: Parameter = ("limit", "most items, 100 unless told otherwise, 1000 
 pub(super) const ROUTES: &[Route] = &[
     open(Method::Get, "/", "The page.", || get(assets::index)),
     open(Method::Get, "/page/{file}", "A file of the page.", || get(assets::file)),
-    open(Method::Get, "/healthz", "Says `ok` as long as the node runs.", || get(calls::health)),
+    open(Method::Get, "/healthz", "Says `ok` as long as the node runs.", || get(metrics::health)),
+    open(Method::Get, "/readyz", "200 when the shares are listed and a tracker has the node registered, else 503.", || get(metrics::ready)),
+    signed_in(Method::Get, "/metrics", "Figures in the notation of OpenMetrics, for Prometheus.", || get(metrics::metrics)),
     Route {
         answer: Some(|of| of.subschema_for::<calls::Session>()),
         ..open(Method::Get, "/api/v1/session", "Whether who asks is signed in.", || get(calls::session))

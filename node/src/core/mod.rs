@@ -13,6 +13,7 @@
 //! | [`journal`] | what changed in the shares since a tracker last heard of them |
 //! | [`access`] | who may use the page |
 //! | [`folder_view`] | what lies directly in a folder of a peer |
+//! | [`rescans`] | which share is listed again after the disk said that something changed |
 //! | [`upload_ledger`] | nothing: what was sent to whom, to be shown |
 //! | [`piece_set`] | some of the pieces of a file, one bit each |
 
@@ -21,6 +22,7 @@ pub mod folder_view;
 pub mod journal;
 pub mod piece_set;
 pub mod registration;
+pub mod rescans;
 pub mod scheduler;
 pub mod upload_ledger;
 pub mod upload_slots;

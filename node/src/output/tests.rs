@@ -83,6 +83,7 @@ fn one_of_each(text: &str) -> Vec<Item> {
             active: 1,
         }),
         Item::Folder(FolderLine { name: text(), path: text() }),
+        Item::Link(LinkLine { path: text(), content_id: text(), link: String::new() }),
         Item::Limits(LimitsLine { up: Some(1), queued: 1 }),
         Item::Status(Box::new(StatusLine {
             peer_id: text(),

@@ -7,6 +7,7 @@
 //! * `beneath`: opening below a directory handle, without following a symbolic link anywhere.
 //! * [`ShareDir`], [`SharedFile`]: a share, and a file of it that is served or hashed.
 //! * [`scan`]: what is in a share.
+//! * [`Watcher`]: what changes in a share, as far as the system tells.
 //! * [`hash_file`]: a file's content id and piece hashes.
 //! * [`DownloadDir`], [`PartFile`]: a download that grows beside its target.
 //! * [`open_whole`]: a finished download, opened again.
@@ -30,6 +31,7 @@ mod share_dir;
 mod state;
 #[cfg(test)]
 mod test_tree;
+mod watcher;
 mod whole_file;
 
 pub use database::StateError;
@@ -42,4 +44,5 @@ pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};
 pub use scanner::{ScanEvent, ScanSummary, SkipReason, scan};
 pub use share_dir::{RootId, ServeError, ShareDir, ShareError, SharedFile, Stamp};
 pub use state::{ShareRecord, State};
+pub use watcher::{WatchError, Watcher};
 pub use whole_file::open_whole;

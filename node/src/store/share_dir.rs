@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use potluck_common::share_path::{MAX_COMPONENT_BYTES, MAX_DEPTH, SharePath, SharePathError, check_component};
-use rustix::fs::{FileType, OFlags, Stat};
+use rustix::fs::{Dir, FileType, OFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +89,12 @@ pub enum ShareError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// There were files and all are gone at once, folders and all: an unmounted disk, most likely.
+    #[error("nothing is left in {}: is its disk away? Its files are offered again when they are back", path.display())]
+    Emptied {
+        /// The folder.
+        path: PathBuf,
     },
     /// The folder was there and is gone or replaced: a disk was unplugged, say. Its files are not deleted, only away.
     #[error("the folder {} is away; its files are offered again when it is back", path.display())]
@@ -188,6 +194,14 @@ impl ShareDir {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing is in the share's folder at all: as in a mount point whose disk is away.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Ok(folder) = beneath::open_folder(self.handle(), ".") else { return false };
+        let Ok(mut entries) = Dir::new(folder) else { return false };
+        !entries.any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")))
     }
 
     /// Opens a regular file of the share. `within` is the path after the share's name, components parted by `/`.

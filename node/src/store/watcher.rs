@@ -4,7 +4,7 @@
 //! nothing, as on network file systems, or has no room for more watches.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -54,7 +54,7 @@ impl Watcher {
     pub fn new(mut on: impl FnMut(Option<&Path>) + Send + 'static) -> io::Result<Self> {
         let handler = move |event: notify::Result<Event>| match event {
             Ok(event) if event.need_rescan() => on(None),
-            Ok(event) if changes_something(event.kind) => event.paths.iter().for_each(|path| on(Some(path))),
+            Ok(event) if changes_something(event.kind) => event.paths.iter().for_each(|path| on(Some(path.as_path()))),
             Ok(_) => {}
             Err(_) => on(None),
         };
@@ -103,7 +103,7 @@ fn is_full(kind: &ErrorKind) -> bool {
 }
 
 fn limit() -> u64 {
-    std::fs::read_to_string(PathBuf::from(LIMIT)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// A limit that leaves others what they have, and has room for so many folders and some more.

@@ -153,3 +153,14 @@ pub struct LimitsLine {
     #[serde(default)]
     pub queued: u64,
 }
+
+/// A link to a file of our own shares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LinkLine {
+    /// Where the file is in the shares.
+    pub path: String,
+    /// Its content id.
+    pub content_id: String,
+    /// What others paste into `download`.
+    pub link: String,
+}

@@ -36,6 +36,15 @@ fn every_verb_prints_the_documented_keys() -> Result {
         &bob.verb(&["downloads"])?.ok()?,
         &["id", "content_id", "name", "path", "bytes", "total", "state", "rate", "sources", "error"],
     );
+    has_keys(&ada.verb(&["uploads"])?.ok()?, &["peer_id", "nickname", "content_id", "path", "bytes", "rate", "active"]);
+    has_keys(&ada.verb(&["limits", "--up", "5MiB/s"])?.ok()?, &["up", "queued"]);
+    has_keys(&ada.verb(&["share", "rescan"])?.ok()?, &["name", "dir", "state"]);
+    has_keys(&bob.verb(&["ls", "ada"])?.ok()?, &["name", "path"]);
+    has_keys(&bob.verb(&["ls", "ada:music"])?.ok()?, &["path", "size", "mtime", "content_id"]);
+    let link = ada.verb(&["link", &town.path("music/live.flac").to_string_lossy()])?.ok()?;
+    has_keys(&link, &["path", "content_id", "link"]);
+    assert_eq!(link.only()?["link"], format!("potluck:{hash}?name=live.flac&size=2000000"));
+    has_keys(&bob.verb(&["cancel", "all"])?.ok()?, &["id", "content_id", "name", "folder", "path", "state"]);
     has_keys(&bob.verb(&["dial", ada.address()])?.ok()?, &["peer_id", "address", "agent", "tracker"]);
     has_keys(&bob.verb(&["register"])?.ok()?, &["tracker", "namespace", "registered"]);
     has_keys(&bob.verb(&["deregister"])?.ok()?, &["tracker", "namespace", "registered"]);

@@ -4,6 +4,7 @@
 //! `POTLUCK_SCREENSHOTS=DIR` keeps pictures of what is seen on the way: those in `docs/screenshots` are made so.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use potluck_tests::browser::Browser;
@@ -77,7 +78,8 @@ impl Album<'_> {
 #[test]
 fn everything_can_be_done_in_a_browser() -> Result {
     let Some(browser) = Browser::start()? else {
-        println!("skipped: no browser is installed here (apt install chromium chromium-driver)");
+        // Not by a macro, whose output a test that passes keeps to itself.
+        writeln!(std::io::stderr(), "skipped: no browser is installed here (apt install chromium chromium-driver)")?;
         return Ok(());
     };
     let town = Town::new()?;

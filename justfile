@@ -48,10 +48,10 @@ swarm N='3':
 test *ARGS:
     cargo test --workspace "$@"
 
-# What takes too long for every day: 200 kills of a tracker under load
+# The long stories: hundreds of kills at random moments, of trackers and of downloads; prints what was fetched twice
 [group('check')]
 gauntlet *ARGS:
-    cargo test --package potluck-tests --test scenarios -- --ignored --nocapture "$@"
+    cargo test --release --package potluck-tests --test scenarios -- --ignored --nocapture "$@"
 
 # Exactly what CI runs
 [group('check')]
@@ -78,7 +78,12 @@ doc:
 bench-transfer *ARGS:
     cargo run --quiet --release --package potluck-tests --bin bench-transfer -- "$@"
 
-# The long stories: hundreds of kills at random moments; prints what was fetched twice
-[group('check')]
-gauntlet *ARGS:
-    cargo test --release --package potluck-tests --test scenarios -- --ignored --nocapture "$@"
+# The index in process: `just bench-index CORPUS.tsv QUERIES.tsv [ENTRIES]`; one JSON line a result
+[group('measure')]
+bench-index CORPUS QUERIES *ARGS:
+    cargo run --quiet --release --package potluck-common --example bench_index -- "$@"
+
+# The index over the wire: a thousand peers publish to a tracker and search it, and it starts again
+[group('measure')]
+bench-index-wire CORPUS QUERIES *ARGS:
+    cargo run --quiet --release --package potluck-tests --bin bench-index -- "$@"

@@ -33,6 +33,8 @@ const LIMIT: usize = 50;
 const ARRIVING: u64 = 100_000;
 /// Entries of the corpus that are kept back to arrive then.
 const KEPT_BACK: usize = 1_000_000;
+/// Every so many queries are also searched thoroughly, which takes about a second each.
+const THOROUGHLY: usize = 3;
 /// Entries that one lock puts: a page of a peer.
 const PAGE: usize = 256;
 
@@ -56,6 +58,7 @@ fn main() {
         std::process::exit(2);
     };
     let entries = rest.first().map_or(10_000_000, |number| number.parse().unwrap());
+    println!("{}", machine());
     let asked = read_queries(queries);
     let mut corpus_lines = Corpus { lines: BufReader::with_capacity(1 << 20, File::open(corpus).unwrap()).lines() };
     let kept_back = KEPT_BACK.min(entries / 2);
@@ -108,6 +111,18 @@ fn read_queries(path: &str) -> Vec<Asked> {
 fn core_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap())
+}
+
+/// Where and of what this is measured.
+fn machine() -> serde_json::Value {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_start_matches([' ', '\t', ':']));
+    json!({"measure": "machine", "cpu": model, "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "kernel": said("uname", &["-r"]), "commit": said("git", &["describe", "--always", "--dirty"]), "date": said("date", &["-u", "+%FT%TZ"])})
 }
 
 fn resident_bytes() -> u64 {
@@ -282,7 +297,7 @@ fn sources(engine: &Engine, corpus: &str, entries: usize) {
 /// The hits of a cut search against those of a thorough one: right is what is worth as much as the tenth.
 fn recall(engine: &Engine, asked: &[Asked]) {
     let mut classes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for asked in asked {
+    for asked in asked.iter().step_by(THOROUGHLY) {
         let query = Query::parse(&asked.text);
         let found = engine.search(&query, None, None, LIMIT, 0);
         if !found.more {

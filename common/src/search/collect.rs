@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::hash::{BuildHasher, RandomState};
 
-use super::engine::{Engine, MOST_HOLDERS};
+use super::engine::Engine;
 use super::filter::Filter;
 use super::rank::{FOLDER, popularity};
 use super::relation::{ContentNo, DocNo, Holder};
@@ -19,10 +19,12 @@ use crate::content_id::ContentId;
 use crate::share_path::SharePath;
 use crate::wire::index::{Kind, MAX_HOLDERS};
 
+/// Most holders that are counted for a file: half a millisecond for one that everybody has.
+const MAX_COUNTED: usize = 4096;
 /// Most peers that are counted for a folder.
 pub(super) const MAX_FOLDER_PEERS: usize = 64;
 /// Files that are added up for the size of one folder. It is told to be at least so big.
-pub(super) const MAX_FOLDER_FILES: usize = 1024;
+pub(super) const MAX_FOLDER_FILES: usize = 512;
 
 /// Hits of one search.
 pub(super) struct Collector<'a> {
@@ -30,8 +32,8 @@ pub(super) struct Collector<'a> {
     filter: &'a Filter,
     after: Option<Cursor>,
     found: Vec<Candidate>,
-    /// Which candidate stands for a content that may have more documents.
-    contents: HashMap<ContentNo, u32>,
+    /// Which candidate stands for a content that may have more documents, and what its sources are worth: counted once.
+    contents: HashMap<ContentNo, (u32, u32)>,
     /// Which candidate stands for a folder, by the hash of its path.
     folders: HashMap<u64, u32>,
     folder_peers: Vec<Vec<u32>>,
@@ -135,17 +137,17 @@ impl<'a> Collector<'a> {
             self.push(Candidate { score: score + popularity(copies), doc, kind: CandidateKind::File });
             return;
         }
-        let at = match self.contents.entry(content) {
+        let (at, popularity) = match self.contents.entry(content) {
             Slot::Vacant(vacant) => {
-                vacant.insert(self.found.len() as u32);
-                let score = score + popularity(self.engine.copies(content));
-                self.push(Candidate { score, doc, kind: CandidateKind::File });
+                let popularity = popularity(self.engine.copies(content));
+                vacant.insert((self.found.len() as u32, popularity));
+                self.push(Candidate { score: score + popularity, doc, kind: CandidateKind::File });
                 return;
             }
             Slot::Occupied(known) => *known.get(),
         };
         let known = self.found[at as usize];
-        let score = score + popularity(self.engine.copies(content));
+        let score = score + popularity;
         if score > known.score || (score == known.score && self.engine.path(doc) < self.engine.path(known.doc)) {
             self.count(known.score, -1);
             self.count(score, 1);
@@ -266,7 +268,7 @@ impl<'a> Collector<'a> {
         let all = docs.flat_map(|doc| relation.holders(*doc).iter().map(|holder| (*doc, *holder)));
         let mut held: Vec<(PeerNo, DocNo)> = all
             .filter(|(_, holder)| self.filter.allows(self.engine, holder.slot))
-            .take(MOST_HOLDERS)
+            .take(MAX_COUNTED)
             .map(|(doc, holder)| (self.engine.peers.get(holder.slot).number, doc))
             .collect();
         held.sort_unstable();
@@ -305,13 +307,8 @@ impl<'a> Collector<'a> {
 
     /// The bytes in a peer's files below a folder.
     fn folder_size(&self, slot: u32, folder: &SharePath) -> u64 {
-        let below = format!("{folder}/");
         let relation = &self.engine.relation;
-        let mut path = Vec::new();
-        let docs = self.engine.files_from(slot, &below).take(MAX_FOLDER_FILES).take_while(|doc| {
-            self.engine.texts.read(*doc, &mut path);
-            path.starts_with(below.as_bytes())
-        });
+        let docs = self.engine.files_below(slot, folder.as_str()).take(MAX_FOLDER_FILES);
         docs.filter_map(|doc| relation.content(doc)).fold(0, |sum: u64, (content, _)| sum.saturating_add(relation.size(content)))
     }
 }

@@ -31,8 +31,10 @@ const MOVE: usize = 128;
 const CROWD: usize = 16;
 /// Documents of a content that are looked at to count its sources for the ranking.
 const MOST_COUNTED: usize = 64;
+/// Copies from which on more of them count no more for the ranking.
+const MOST_COPIES: usize = 1024;
 /// Holders that are looked at to list the sources of one content: some milliseconds for the file that everybody has.
-pub(super) const MOST_HOLDERS: usize = 65_536;
+const MOST_HOLDERS: usize = 65_536;
 
 /// An index of millions of files that is searched in milliseconds.
 #[derive(Debug, Default)]
@@ -402,23 +404,23 @@ impl Engine {
         let points = if docs.len() > MOST_COUNTED { popularity(usize::MAX) } else { popularity(2 * copies) };
         let others = copies.is_power_of_two() && docs.len() > 1 && docs.len() <= MOST_COUNTED;
         let others = if others { docs.to_vec() } else { Vec::new() };
-        self.texts.promise(doc, points + shortness(folded_len(path)));
+        self.texts.promise(doc, points, shortness(folded_len(path)));
         for other in others.into_iter().filter(|other| *other != doc) {
             let path = self.path(other);
-            self.texts.promise(other, points + shortness(folded_len(&path)));
+            self.texts.promise(other, points, shortness(folded_len(&path)));
         }
     }
 
-    /// What a document is worth at most, but for words, with a folded path of this length.
-    pub(super) fn most_promise(&self, doc: DocNo, len: usize) -> u32 {
-        let copies = if self.relation.is_shared(doc) { usize::MAX } else { self.relation.holders(doc).len() };
-        shortness(len) + popularity(copies)
+    /// What the sources of a document are worth at most.
+    pub(super) fn most_popularity(&self, doc: DocNo) -> u32 {
+        popularity(if self.relation.is_shared(doc) { usize::MAX } else { self.relation.holders(doc).len() })
     }
 
     /// How many entries of online peers are of this content, for the ranking.
     pub(super) fn copies(&self, content: ContentNo) -> usize {
         let docs = self.relation.docs_of(content).iter().take(MOST_COUNTED);
-        docs.map(|doc| self.relation.holders(*doc).iter().filter(|holder| self.peers.is_online(holder.slot)).count()).sum()
+        let holders = docs.flat_map(|doc| self.relation.holders(*doc));
+        holders.filter(|holder| self.peers.is_online(holder.slot)).take(MOST_COPIES).count()
     }
 
     /// The path of a document.
@@ -432,6 +434,16 @@ impl Engine {
     pub(super) fn files_from(&self, slot: u32, start: &str) -> impl Iterator<Item = DocNo> {
         let (Ok(place) | Err(place)) = self.find_file(slot, start);
         self.peers.get(slot).files.from(place)
+    }
+
+    /// The documents of a slot below a folder. No path is read but to find the first and the last.
+    pub(super) fn files_below(&self, slot: u32, folder: &str) -> impl Iterator<Item = DocNo> {
+        let place = |text: &str| match self.find_file(slot, text) {
+            Ok(place) | Err(place) => place,
+        };
+        // What comes after all that begin with the folder and a slash: `0` follows `/` in ASCII.
+        let (from, to) = (place(&format!("{folder}/")), place(&format!("{folder}0")));
+        self.peers.get(slot).files.between(from, to)
     }
 
     fn find_file(&self, slot: u32, path: &str) -> Result<Place, Place> {

@@ -51,6 +51,16 @@ impl Files {
         self.runs.get(place.run)?.get(place.at).copied()
     }
 
+    /// The documents from one place up to another.
+    pub(super) fn between(&self, from: Place, to: Place) -> impl Iterator<Item = DocNo> {
+        let runs = self.runs.iter().enumerate().take(to.run + 1).skip(from.run);
+        runs.flat_map(move |(number, run)| {
+            let start = if number == from.run { from.at } else { 0 };
+            let end = if number == to.run { to.at } else { run.len() };
+            run.get(start..end).unwrap_or_default().iter().copied()
+        })
+    }
+
     pub(super) fn replace(&mut self, place: Place, doc: DocNo) {
         if let Some(known) = self.runs.get_mut(place.run).and_then(|run| run.get_mut(place.at)) {
             *known = doc;

@@ -3,10 +3,8 @@
 //! 1. *Candidates.* For each segment, the blocks that hold every three bytes of every word: a set of bits. What filters say
 //!    of names (`ext:`) narrows it.
 //! 2. *Order.* Where the candidates are few, all are read. Where they are more than [`BUDGET`] allows, the best are read first:
-//!    sets of blocks by how many of the words start words there, and start words in last components, are cut with the
-//!    levels of promise (short paths, many sources), and taken in the order of what they can be worth at most. It ends when
-//!    the page is full of hits that are worth more than any that can follow, or when the budget is spent; then `more`
-//!    says that there are more hits than were counted.
+//!    [`Order`] tells what each can be worth at most. It ends when the page is full of hits that are worth more than any that
+//!    can follow, or when the budget is spent; then `more` says that there are more hits than were counted.
 //! 3. *Verification.* Names are read, folded and compared; who holds them is looked up; the rest is the
 //!    [`Collector`](super::collect::Collector)'s.
 //!
@@ -16,23 +14,26 @@ use super::collect::{Collector, Cursor};
 use super::engine::Engine;
 use super::filter::Filter;
 use super::names::{Name, Reader};
-use super::postings::{Bits, List, ones};
+use super::order::Order;
+use super::postings::{Bits, List};
 use super::query::Query;
-use super::rank::{self, MOST_EXTRA, PLACE_BASE, PLACE_STEP, Word};
+use super::rank::{self, FOLDER, POPULARITY, Word};
 use super::relation::DocNo;
 use super::segment::{LEAF_BLOCKS, Place, Segment, key};
-use super::texts::{LEVELS, Leaf, Promise};
+use super::texts::Leaf;
 use super::{Found, PeerNo};
 
-/// Work that one search may do, in steps of some 40 ns: reading a block is [`BLOCK_COST`], a document that fits is
+/// Work that one search may do, in steps of some 150 ns: reading a block is [`BLOCK_COST`], a document that fits is
 /// [`HIT_COST`].
-const BUDGET: usize = 60_000;
+const BUDGET: usize = 45_000;
 /// Reading and comparing 16 names.
 const BLOCK_COST: usize = 16;
 /// Ranking and collecting one document.
-const HIT_COST: usize = 4;
-/// Hits that are counted before a search may end early: so that `1000+` is said and not `60+`.
-const MIN_COUNTED: usize = 1000;
+const HIT_COST: usize = 8;
+/// Hits that are counted before a search may end early: so that `200+` is said and not `60+`.
+const MIN_COUNTED: usize = 200;
+/// Blocks that are asked of the memory at once.
+const TOUCHED: usize = 16;
 /// Where only some peers are searched and have so few files together, their files are read one by one.
 const FEW_FILES: usize = 8192;
 /// Blocks of a list that are read in the time that 16 names are: a longer list does not pay to spare one.
@@ -49,9 +50,9 @@ pub(super) struct Plan {
 }
 
 /// A segment's part in a search.
-struct Part<'a> {
-    segment: &'a Segment,
-    candidates: Bits,
+pub(super) struct Part<'a> {
+    pub(super) segment: &'a Segment,
+    pub(super) candidates: Bits,
 }
 
 /// A search under way.
@@ -62,8 +63,6 @@ struct Search<'a> {
     work: usize,
     /// When only the best blocks are read: what is worth less than this does not come on the page.
     least: u32,
-    /// What words and extras are worth at most in the block that is read.
-    most_of_words: u32,
 }
 
 impl Engine {
@@ -98,8 +97,7 @@ impl Engine {
     }
 
     fn run(&self, plan: &Plan, only: Option<&[PeerNo]>, after: Option<Cursor>, limit: usize) -> Found {
-        let mut search =
-            Search { engine: self, plan, hits: Collector::new(self, &plan.filter, after), work: 0, least: 0, most_of_words: 0 };
+        let mut search = Search { engine: self, plan, hits: Collector::new(self, &plan.filter, after), work: 0, least: 0 };
         let more = match only {
             Some(only) if only.iter().map(|peer| self.totals(*peer).files).sum::<u64>() <= FEW_FILES as u64 => {
                 search.read_peers(only);
@@ -141,56 +139,55 @@ impl Search<'_> {
         let parts: Vec<Part<'_>> = self.engine.texts.segments().filter_map(|(_, segment)| Part::new(segment, self.plan)).collect();
         let blocks: usize = parts.iter().map(|part| part.candidates.count()).sum();
         if blocks * (BLOCK_COST + HIT_COST * super::names::BLOCK) <= self.plan.budget {
-            let mut reader = Reader::default();
-            for part in &parts {
-                part.candidates.iter().for_each(|block| self.read_block(part.segment, block, &mut reader));
-            }
+            let all: Vec<_> = parts.iter().flat_map(|part| part.candidates.iter().map(|block| (part.segment, block))).collect();
+            self.read_blocks(&all, &mut Reader::default());
             return false;
         }
-        self.read_best(&parts, limit)
+        self.read_best(parts, limit)
     }
 
     /// Reads blocks in the order of what they are worth at most.
-    fn read_best(&mut self, parts: &[Part<'_>], limit: usize) -> bool {
+    fn read_best(&mut self, parts: Vec<Part<'_>>, limit: usize) -> bool {
         let mut reader = Reader::default();
-        let parts: Vec<(&Segment, Vec<Bits>)> = parts.iter().map(|part| (part.segment, part.by_steps(&self.plan.words))).collect();
-        let steps = 2 * self.plan.words.len();
-        let mut classes: Vec<(u32, usize, usize)> = (0..=steps)
-            .flat_map(|steps| (0..LEVELS).map(move |level| (PLACE_STEP * steps as u32 + Promise::most(level), steps, level)))
-            .collect();
-        classes.sort_unstable_by(|a, b| b.cmp(a));
-        for (points, steps, level) in classes {
-            let most = points + PLACE_BASE * self.plan.words.len() as u32 + MOST_EXTRA;
+        for (most, blocks) in Order::new(self.engine, &self.plan.words, parts, self.plan.budget / BLOCK_COST) {
             if self.plan.budget < usize::MAX && self.hits.total() >= MIN_COUNTED {
                 self.least = self.hits.score_at(limit);
                 if self.least > most {
                     return true;
                 }
             }
-            self.most_of_words = most - Promise::most(level);
-            for (segment, by_steps) in &parts {
-                let Some(bits) = by_steps.get(steps) else { continue };
-                let leaves = bits.0.chunks(LEAF_BLOCKS / 64).zip(&segment.leaves).enumerate();
-                for (place, (bits, leaf)) in leaves {
-                    let promised = self.engine.texts.promised(*leaf, level);
-                    for (at, word) in bits.iter().zip(promised).map(|(bits, promised)| bits & promised).enumerate() {
-                        for bit in ones(word) {
-                            if self.work >= self.plan.budget {
-                                return true;
-                            }
-                            self.read_block(segment, place * LEAF_BLOCKS + at * 64 + bit, &mut reader);
-                        }
-                    }
-                }
+            if !self.read_blocks(&blocks, &mut reader) {
+                return true;
             }
         }
         self.least > 0
     }
 
+    /// Reads blocks until the budget is spent. False if it was.
+    fn read_blocks(&mut self, blocks: &[(&Segment, usize)], reader: &mut Reader) -> bool {
+        for batch in blocks.chunks(TOUCHED) {
+            // They lie all over the memory: asked for together, they come together.
+            let touched = batch.iter().fold(0, |sum, (segment, block)| sum ^ self.touch(segment, *block));
+            std::hint::black_box(touched);
+            for (segment, block) in batch {
+                if self.work >= self.plan.budget {
+                    return false;
+                }
+                self.read_block(segment, *block, reader);
+            }
+        }
+        true
+    }
+
+    /// Looks at the places that reading a block will look at.
+    fn touch(&self, segment: &Segment, block: usize) -> u32 {
+        let first = first_doc(segment, block).unwrap_or_default();
+        segment.names.touch(block) ^ self.engine.relation.touch_holders(first)
+    }
+
     fn read_block(&mut self, segment: &Segment, block: usize, reader: &mut Reader) {
         self.work += BLOCK_COST;
-        let Some(leaf) = segment.leaves.get(block / LEAF_BLOCKS) else { return };
-        let first = leaf * super::segment::LEAF as u32 + (block % LEAF_BLOCKS * super::names::BLOCK) as u32;
+        let Some(first) = first_doc(segment, block) else { return };
         segment.names.read_block(block, reader, |place, name| self.look_at(first + place as u32, name));
     }
 
@@ -213,10 +210,12 @@ impl Search<'_> {
 
     /// Takes a document if it fits.
     fn look_at(&mut self, doc: DocNo, name: Name<'_>) {
-        if self.least > 0 && self.most_of_words + self.engine.most_promise(doc, name.folded.len()) < self.least {
+        let Some(found) = rank::find(&self.plan.words, name.folded) else { return };
+        // What does not come on the page need not be looked up.
+        let missing = self.least.saturating_sub(found.points + FOLDER);
+        if missing > 0 && (missing > POPULARITY || missing > self.engine.most_popularity(doc)) {
             return;
         }
-        let Some(found) = rank::find(&self.plan.words, name.folded) else { return };
         self.work += HIT_COST;
         let filter = &self.plan.filter;
         let engine = self.engine;
@@ -249,6 +248,12 @@ impl Search<'_> {
     }
 }
 
+/// The first document of a block.
+pub(super) fn first_doc(segment: &Segment, block: usize) -> Option<DocNo> {
+    let leaf = segment.leaves.get(block / LEAF_BLOCKS)?;
+    Some(leaf * super::segment::LEAF as u32 + (block % LEAF_BLOCKS * super::names::BLOCK) as u32)
+}
+
 /// The path as published of a folder that ends at a slash of the folded path.
 fn path_of_folder<'a>(name: Name<'a>, end: usize) -> &'a [u8] {
     if name.path.len() == name.folded.len() && name.path.get(end) == Some(&b'/') && name.path.is_ascii() {
@@ -272,16 +277,6 @@ impl<'a> Part<'a> {
             all = candidates(segment, word, Some(all))?;
         }
         Some(Self { segment, candidates: all })
-    }
-
-    /// The candidates by the number of steps (see [`PLACE_STEP`]) that their words may make.
-    fn by_steps(&self, words: &[Word]) -> Vec<Bits> {
-        let mut by_steps = vec![self.candidates.clone()];
-        for word in words {
-            let (folder, base) = starts(self.segment, word);
-            by_steps = split(&by_steps, &folder, &base);
-        }
-        by_steps
     }
 }
 
@@ -332,35 +327,4 @@ fn spelled(segment: &Segment, spelling: &[u8], within: Option<Bits>) -> Option<B
         list.keep_in(&mut bits);
     }
     Some(bits).filter(|bits| !bits.is_empty())
-}
-
-/// The blocks where a word may start a word in a folder, and those where it may in a last component.
-fn starts(segment: &Segment, word: &Word) -> (Bits, Bits) {
-    let mut starts = (Bits::none(segment.blocks()), Bits::none(segment.blocks()));
-    for spelling in word.spellings() {
-        let (a, b, c) = (spelling.first().copied().unwrap_or(0), spelling.get(1).copied(), spelling.get(2).copied());
-        let low = [a, b.unwrap_or(0), c.unwrap_or(0)];
-        let high = [a, b.unwrap_or(0xff), c.unwrap_or(0xff)];
-        for (place, bits) in [(Place::FolderStart, &mut starts.0), (Place::BaseStart, &mut starts.1)] {
-            let range = segment.postings.range(key(place, low[0], low[1], low[2]), key(place, high[0], high[1], high[2]));
-            range.for_each(|list| list.add_to(bits));
-        }
-    }
-    starts
-}
-
-/// Moves blocks where one more word may start a word by one step, or by two.
-fn split(by_steps: &[Bits], folder: &Bits, base: &Bits) -> Vec<Bits> {
-    let empty = Bits(vec![0; folder.0.len()]);
-    let mut moved = vec![empty; by_steps.len() + 2];
-    for (steps, bits) in by_steps.iter().enumerate() {
-        for (at, word) in bits.0.iter().enumerate() {
-            let in_base = word & base.0[at];
-            let in_folder = word & folder.0[at] & !in_base;
-            moved[steps].0[at] |= word & !in_base & !in_folder;
-            moved[steps + 1].0[at] |= in_folder;
-            moved[steps + 2].0[at] |= in_base;
-        }
-    }
-    moved
 }

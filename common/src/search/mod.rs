@@ -13,7 +13,7 @@
 //! | [`query`] | the language: words, phrases, exclusions, filters |
 //! | `fold`, [`media`] | texts without case and accents; what `type:` means |
 //! | `engine` | the index: put, remove, forget, list, sources |
-//! | `find`, `filter`, `collect` | a search: blocks that may hold hits, documents that are hits, the page of the best |
+//! | `find`, `order`, `filter`, `collect` | a search: blocks that may hold hits, the best first, documents that are hits, the page of the best |
 //! | `rank`, `typo` | what is better; what was probably meant |
 //! | [`Matcher`] | whether a single file fits a query, without an index |
 //! | `relation`, `peers`, `files` | who has what, without any text |
@@ -35,6 +35,7 @@ mod lists;
 mod matcher;
 pub mod media;
 mod names;
+mod order;
 mod peers;
 mod postings;
 pub mod query;
@@ -90,7 +91,7 @@ pub struct FoundHit {
     pub size: u64,
     /// Seconds since 1970-01-01 UTC; of a folder 0.
     pub mtime: i64,
-    /// How many online peers have it.
+    /// How many online peers have it; 4,096 are as many as are counted.
     pub sources: u32,
     /// Some of them, and where: at most [`MAX_HOLDERS`](crate::wire::index::MAX_HOLDERS).
     pub holders: Vec<(PeerNo, SharePath)>,

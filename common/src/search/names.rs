@@ -99,6 +99,12 @@ impl Names {
         }
     }
 
+    /// Looks at the memory of a block: what comes after a first look is fast.
+    pub(super) fn touch(&self, block: usize) -> u32 {
+        // A line of the cache is 64 bytes, and brings its neighbour along.
+        self.block(block).iter().step_by(128).fold(0, |sum, byte| sum ^ u32::from(*byte))
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         self.bytes.capacity() + self.starts.capacity() * 4
     }
@@ -121,7 +127,8 @@ impl Reader {
         self.path.extend_from_slice(suffix);
         if self.is_ascii && suffix.is_ascii() {
             self.folded.truncate(shared);
-            self.folded.extend(suffix.iter().map(u8::to_ascii_lowercase));
+            self.folded.extend_from_slice(suffix);
+            self.folded[shared..].make_ascii_lowercase();
         } else {
             self.is_ascii = self.path.is_ascii();
             self.wide.clear();
@@ -158,7 +165,15 @@ pub(super) fn put_varint(bytes: &mut Vec<u8>, mut number: u32) {
 }
 
 /// Reads a number, with what follows it.
+#[inline]
 pub(super) fn varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    match bytes {
+        [number @ 0..=0x7f, rest @ ..] => Some((u32::from(*number), rest)),
+        _ => long_varint(bytes),
+    }
+}
+
+fn long_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let mut number = 0;
     for (place, byte) in bytes.iter().enumerate().take(5) {
         number |= u32::from(byte & 0x7f) << (7 * place);

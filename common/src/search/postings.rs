@@ -59,12 +59,17 @@ pub(super) fn ones(mut word: u64) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Keys between two signposts: those between fill four lines of the cache.
+const STRIDE: usize = 64;
+
 /// The lists of a segment.
 #[derive(Debug, Default)]
 pub(super) struct Postings {
     /// How many blocks the segment has.
     blocks: usize,
     keys: Vec<u32>,
+    /// Every [`STRIDE`]th of the keys: few enough to stay in the cache while the words of a query are looked up.
+    signposts: Vec<u32>,
     /// Where the list of each key starts in `bytes`.
     starts: Vec<u32>,
     bytes: Vec<u8>,
@@ -87,6 +92,9 @@ impl Postings {
 
     /// Adds the list of a key. Keys come in ascending order, and blocks in ascending order.
     pub(super) fn push(&mut self, key: u32, list: &[u32]) {
+        if self.keys.len().is_multiple_of(STRIDE) {
+            self.signposts.push(key);
+        }
         self.keys.push(key);
         self.starts.push(self.bytes.len() as u32);
         let start = self.bytes.len();
@@ -108,6 +116,7 @@ impl Postings {
     /// Gives back the room that is not needed.
     pub(super) fn finish(&mut self) {
         self.keys.shrink_to_fit();
+        self.signposts.shrink_to_fit();
         self.starts.shrink_to_fit();
         self.bytes.shrink_to_fit();
     }
@@ -138,18 +147,25 @@ impl Postings {
 
     /// The list of a key; `None` when no block holds it.
     pub(super) fn list(&self, key: u32) -> Option<List<'_>> {
-        self.keys.binary_search(&key).ok().map(|place| self.at(place))
+        let place = self.place(key);
+        (self.keys.get(place) == Some(&key)).then(|| self.at(place))
     }
 
     /// The lists of all keys from `first` to `last`.
     pub(super) fn range(&self, first: u32, last: u32) -> impl Iterator<Item = List<'_>> {
-        let start = self.keys.partition_point(|key| *key < first);
-        let end = self.keys.partition_point(|key| *key <= last);
+        let (start, end) = (self.place(first), self.place(last.saturating_add(1)));
         (start..end).map(|place| self.at(place))
     }
 
+    /// The place of the first key that is not less.
+    fn place(&self, key: u32) -> usize {
+        let before = self.signposts.partition_point(|signpost| *signpost < key).saturating_sub(1) * STRIDE;
+        let near = self.keys.get(before..self.keys.len().min(before + STRIDE)).unwrap_or_default();
+        before + near.partition_point(|near| *near < key)
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
-        (self.keys.capacity() + self.starts.capacity()) * 4 + self.bytes.capacity()
+        (self.keys.capacity() + self.signposts.capacity() + self.starts.capacity()) * 4 + self.bytes.capacity()
     }
 
     fn at(&self, place: usize) -> List<'_> {

@@ -25,13 +25,13 @@ const BASE_START: u32 = 224;
 /// For a word that also ends there.
 const WHOLE: u32 = 32;
 /// For a last component that begins with a word.
-const LEADS: u32 = 32;
+pub(super) const LEADS: u32 = 32;
 /// For a folder.
 pub(super) const FOLDER: u32 = 32;
 /// For no length at all.
 const SHORTNESS: u32 = 256;
 /// For ever so many sources.
-const POPULARITY: u32 = 160;
+pub(super) const POPULARITY: u32 = 160;
 
 /// What the place of a word is worth at most, by how much is known: it is inside, it starts a word in a folder, it
 /// starts one in the last component. The steps are equal, so that the sum over all words depends on the number of steps only.
@@ -40,8 +40,6 @@ pub(super) const PLACE_BASE: u32 = INSIDE_BASE;
 pub(super) const PLACE_STEP: u32 = FOLDER_START + WHOLE - INSIDE_BASE;
 /// What does not depend on words is worth at most this, and a name that leads.
 pub(super) const MOST_PROMISE: u32 = SHORTNESS + POPULARITY;
-/// What a hit may have beyond places and promise.
-pub(super) const MOST_EXTRA: u32 = LEADS + FOLDER;
 
 const _: () = assert!(INSIDE_BASE + 2 * PLACE_STEP == BASE_START + WHOLE, "steps are equal");
 
@@ -113,6 +111,10 @@ pub(super) struct Match {
 
 /// Looks for all words in a folded path; `None` when one is missing.
 pub(super) fn find(words: &[Word], folded: &[u8]) -> Option<Match> {
+    // Most names that are read have not all words: that is looked at first.
+    if !words.iter().all(|word| word.is_in(folded)) {
+        return None;
+    }
     let base = base_start(folded);
     let mut points = shortness(folded.len());
     let mut leads = false;
@@ -188,7 +190,7 @@ mod tests {
         fn no_name_is_worth_more_than_was_promised(words in prop::collection::vec("[ab/. ]{1,3}", 1..4), path in "[ab/. ]{1,40}") {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             if let Some(points) = points(&words, &path) {
-                let most = words.len() as u32 * (PLACE_BASE + 2 * PLACE_STEP) + MOST_EXTRA + shortness(path.len());
+                let most = words.len() as u32 * (PLACE_BASE + 2 * PLACE_STEP) + LEADS + FOLDER + shortness(path.len());
                 prop_assert!(points <= most);
             }
         }

@@ -4,11 +4,12 @@
 //! [`MAX_LEAVES`] after merges; as leaves stay whole, merging renumbers nothing: names are copied, lists joined.
 //!
 //! Postings go from three bytes of folded UTF-8 to blocks of 16 names, so that one Han character finds its names as well as
-//! a word does. Three kinds share the table, told apart by the top bits of the key:
+//! a word does. Several kinds share the table, told apart by the top bits of the key:
 //!
 //! * *inside*: the three bytes stand anywhere. What a query needs to be complete.
-//! * *folder start*, *base start*: a word starts with them, in the folders or in the last component. What lets a search
-//!   look at the best blocks first.
+//! * *folder start*, *base start*, *lead*: a word starts with them in the folders, in the last component, at its beginning. What
+//!   lets a search look at the best blocks first. The last two are kept apart by the length of the path ([`TIERS`]), because a
+//!   block with a short name in it and a block with the word in it are not yet a short name with the word.
 //!
 //! A word shorter than three bytes is a range of keys; where a name ends, keys are filled with zeros for it. In front-coded
 //! neighbours only what differs makes new keys: some 250 keys a block, 16 bytes a document.
@@ -28,17 +29,37 @@ pub(super) const MAX_LEAVES: usize = 128;
 /// Characters of words that can be corrected. Shorter ones are all near one another; longer ones are hashes.
 pub(super) const WORD_CHARS: std::ops::RangeInclusive<usize> = 4..=32;
 
-/// Where in a name three bytes stand.
+/// Lengths in bytes of folded paths, from the shortest: the tier of a path is the first that it does not exceed.
+pub(super) const TIERS: [usize; 8] = [15, 23, 31, 39, 47, 63, 95, usize::MAX];
+
+/// Where in a name three bytes stand. What starts words in last components is told by the tier of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    Inside = 0,
-    FolderStart = 1,
-    BaseStart = 2,
+    Inside,
+    FolderStart,
+    BaseStart(usize),
+    Lead(usize),
+}
+
+impl Place {
+    fn number(self) -> u32 {
+        match self {
+            Self::Inside => 0,
+            Self::FolderStart => 1,
+            Self::BaseStart(tier) => (2 + tier) as u32,
+            Self::Lead(tier) => (2 + TIERS.len() + tier) as u32,
+        }
+    }
 }
 
 /// The key of three bytes at a place.
 pub(super) fn key(place: Place, a: u8, b: u8, c: u8) -> u32 {
-    (place as u32) << 24 | u32::from_be_bytes([0, a, b, c])
+    place.number() << 24 | u32::from_be_bytes([0, a, b, c])
+}
+
+/// The tier of a folded path of so many bytes.
+pub(super) fn tier(len: usize) -> usize {
+    TIERS.iter().position(|most| len <= *most).unwrap_or(TIERS.len() - 1)
 }
 
 /// A searchable part of the index.
@@ -174,13 +195,19 @@ fn add_keys(before: &[u8], name: &[u8], shared: usize, keys: &mut Vec<u32>) {
         keys.push(key(Place::Inside, *a, *b, 0));
     }
     let base = base_start(name);
-    // Words that stood in the folders of the one before may stand in the base of this one.
-    let first = if base_start(before) == base { changed } else { changed.min(base) };
+    // Words that stood in the folders of the one before, or in a path of another length, may stand in the base of this one.
+    let tier = tier(name.len());
+    let same = base_start(before) == base && self::tier(before.len()) == tier;
+    let first = if same { changed } else { changed.min(base) };
     for at in first..name.len() {
         if name[at] & 0xc0 == 0x80 || !starts_word(name, at) {
             continue;
         }
-        let place = if at >= base { Place::BaseStart } else { Place::FolderStart };
+        let place = match at {
+            _ if at == base => Place::Lead(tier),
+            _ if at > base => Place::BaseStart(tier),
+            _ => Place::FolderStart,
+        };
         keys.push(key(place, byte(at), byte(at + 1), byte(at + 2)));
     }
 }

@@ -22,6 +22,8 @@ const TIERS: [(usize, usize); 2] = [(16, 16), (8, MAX_LEAVES)];
 const MAX_WAITING: usize = 4;
 /// Points between two levels of promise.
 const LEVEL_POINTS: u32 = 16;
+/// Points for sources from which on a document is popular: eight sources promised, so four or more.
+const POPULAR: u32 = 48;
 /// Levels of promise, the best first.
 pub(super) const LEVELS: usize = (MOST_PROMISE / LEVEL_POINTS) as usize + 1;
 
@@ -75,11 +77,13 @@ struct Lines {
     ends: Vec<u32>,
 }
 
-/// What the blocks of a leaf are worth at best, in levels.
+/// What the blocks of a leaf are worth at best, in levels: for short paths and many sources together, and for sources alone.
 #[derive(Debug)]
 pub(super) struct Promise {
     level: [u8; LEAF_BLOCKS],
     blocks: [[u64; LEAF_BLOCKS / 64]; LEVELS],
+    popularity: [u8; LEAF_BLOCKS],
+    popular: [u64; LEAF_BLOCKS / 64],
 }
 
 /// Work on the texts that needs no index while it is done.
@@ -175,11 +179,22 @@ impl Texts {
         self.segments.get(number as usize)?.as_deref()
     }
 
-    /// Says that a document is worth at least so many points before it is read.
-    pub(super) fn promise(&mut self, doc: DocNo, points: u32) {
+    /// Says that a document is worth at least so many points before it is read: for its sources, and for its short path.
+    pub(super) fn promise(&mut self, doc: DocNo, popularity: u32, shortness: u32) {
         if let Some(state) = self.leaves.get_mut(doc as usize / LEAF) {
-            state.promise.raise(doc as usize % LEAF / BLOCK, points);
+            state.promise.raise(doc as usize % LEAF / BLOCK, popularity, shortness);
         }
+    }
+
+    /// Which blocks of a leaf hold a popular document.
+    pub(super) fn popular(&self, leaf: u32) -> &[u64] {
+        self.leaves.get(leaf as usize).map(|state| state.promise.popular.as_slice()).unwrap_or_default()
+    }
+
+    /// What the sources of the documents in a block of a leaf are worth at most.
+    pub(super) fn most_popularity(&self, leaf: u32, block: usize) -> u32 {
+        let level = self.leaves.get(leaf as usize).and_then(|state| state.promise.popularity.get(block));
+        level.map_or(0, |level| u32::from(*level) * LEVEL_POINTS)
     }
 
     /// Which blocks of a leaf have a level of promise, as words of 64 blocks.
@@ -342,13 +357,23 @@ impl Lines {
 
 impl Default for Promise {
     fn default() -> Self {
-        Self { level: [LEVELS as u8; LEAF_BLOCKS], blocks: [[0; LEAF_BLOCKS / 64]; LEVELS] }
+        Self {
+            level: [LEVELS as u8; LEAF_BLOCKS],
+            blocks: [[0; LEAF_BLOCKS / 64]; LEVELS],
+            popularity: [0; LEAF_BLOCKS],
+            popular: [0; LEAF_BLOCKS / 64],
+        }
     }
 }
 
 impl Promise {
-    fn raise(&mut self, block: usize, points: u32) {
-        let level = (MOST_PROMISE.saturating_sub(points) / LEVEL_POINTS) as u8;
+    fn raise(&mut self, block: usize, popularity: u32, shortness: u32) {
+        let for_sources = popularity.div_ceil(LEVEL_POINTS) as u8;
+        self.popularity[block] = self.popularity[block].max(for_sources);
+        if popularity >= POPULAR {
+            self.popular[block / 64] |= 1 << (block % 64);
+        }
+        let level = (MOST_PROMISE.saturating_sub(popularity + shortness) / LEVEL_POINTS) as u8;
         let before = self.level[block];
         if level < before {
             self.level[block] = level;

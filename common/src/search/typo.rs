@@ -12,18 +12,22 @@ use std::collections::{BTreeSet, HashMap};
 use super::engine::Engine;
 use super::query::Query;
 use super::rank::Word;
-use super::segment::{WORD_CHARS, word_hash, words_of};
+use super::segment::{Segment, WORD_CHARS, word_hash, words_of};
 
 /// Fewer hits than this are little: other spellings are tried.
 pub(super) const LITTLE: u64 = 200;
 /// From so many hits on, a text that is no word of any name is a part of words, not an error.
 const FEW: u64 = 20;
-/// A word that is so frequent is no error.
-const SURE: u32 = 50;
+/// A word that is so frequent is no error, however much more frequent another is. Among ten million names there are a hundred of
+/// every common error.
+const SURE: u32 = 200;
 /// Spellings that are searched beside the typed one.
 const SPELLINGS: usize = 3;
 /// A word is corrected to such as are so many times as frequent.
 const MORE_FREQUENT: u32 = 10;
+/// Segments of which one has to know a spelling: a word that is meant is seldom rare, and of the largest four each knows a
+/// million names.
+const TELLING: usize = 4;
 /// How much likelier a spelling is that keeps the first letter: people mostly get it right.
 const FIRST_LETTER: u32 = 4;
 
@@ -33,11 +37,14 @@ impl Engine {
     pub(super) fn correct(&self, query: &Query, total: u64) -> Option<(Vec<Word>, String)> {
         // Leaves that have no hashes yet count where they are all there is; otherwise they are few names among many.
         let scanned = if self.texts.segments().next().is_none() { self.scanned_words() } else { HashMap::new() };
+        let mut largest: Vec<&Segment> = self.texts.segments().map(|(_, segment)| segment).collect();
+        largest.sort_unstable_by_key(|segment| std::cmp::Reverse(segment.leaves.len()));
+        largest.truncate(TELLING);
         let mut changed = false;
         let mut words = Vec::new();
         let mut texts = Vec::new();
         for word in &query.words {
-            let mut spellings = self.spellings(word, &scanned, total);
+            let mut spellings = self.spellings(word, &largest, &scanned, total);
             changed |= !spellings.is_empty();
             texts.push(spellings.first().unwrap_or(word).clone());
             spellings.insert(0, word.clone());
@@ -47,7 +54,7 @@ impl Engine {
     }
 
     /// Known words at one error from one, the likeliest first, when a search for it as typed had `total` hits.
-    fn spellings(&self, word: &str, scanned: &HashMap<u32, u32>, total: u64) -> Vec<String> {
+    fn spellings(&self, word: &str, largest: &[&Segment], scanned: &HashMap<u32, u32>, total: u64) -> Vec<String> {
         let letters: Vec<char> = word.chars().collect();
         if !WORD_CHARS.contains(&letters.len()) || !letters.iter().all(|letter| letter.is_alphabetic()) {
             return Vec::new();
@@ -62,7 +69,11 @@ impl Engine {
             return Vec::new();
         }
         let enough = 1.max(own * MORE_FREQUENT);
-        let known = edits(&letters).into_iter().map(|edit| (count(&edit), edit)).filter(|(count, _)| *count >= enough);
+        let is_likely = |edit: &String| {
+            let hash = word_hash(edit.as_bytes());
+            scanned.contains_key(&hash) || largest.iter().any(|segment| segment.word_count(hash) > 0)
+        };
+        let known = edits(&letters).into_iter().filter(is_likely).map(|edit| (count(&edit), edit)).filter(|(count, _)| *count >= enough);
         let mut known: Vec<(u32, String)> = known
             .map(|(count, edit)| (if edit.chars().next() == letters.first().copied() { count * FIRST_LETTER } else { count }, edit))
             .collect();

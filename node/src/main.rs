@@ -7,20 +7,22 @@ use potluck_node::cli::{Cli, LogFormat, Verb};
 use potluck_node::console::Console;
 use potluck_node::error::{CommandError, Failure};
 use potluck_node::executor::Broken;
-use potluck_node::{output, run};
+use potluck_node::{fast_copies, output, run};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 /// Gives freed megabytes back to the next piece instead of to the system: the default allocator trims and faults them in again.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Threads for the network. A transfer is bound by encryption in one task a connection; more threads only steal work from each other.
-const WORKER_THREADS: usize = 2;
+/// Most threads for the network. Encryption, which bounds a transfer, runs in one task a connection: a second thread for it
+/// only adds wake-ups from core to core, and more than a few would encrypt faster than any line carries.
+const MOST_NETWORK_THREADS: usize = 4;
 /// Overrides what is logged, in the notation of `tracing_subscriber::EnvFilter`: `potluck_node=debug,libp2p_swarm=trace`.
 const LOG_VARIABLE: &str = "POTLUCK_LOG";
 
 fn main() -> ExitCode {
+    fast_copies::ensure();
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
@@ -40,7 +42,8 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli, console: &Console) -> Result<(), Broken> {
     log_to(console, &cli)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
+    let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MOST_NETWORK_THREADS));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let result = runtime.block_on(run::run(cli, console.clone()));
     runtime.shutdown_background(); // a disk that hangs must not keep the program
     result

@@ -23,6 +23,7 @@ use crate::commands::Lines;
 use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::core::access::Access;
+use crate::disk_threads::DiskThreads;
 use crate::downloads::{self, Downloads};
 use crate::error::{CommandError, Failure};
 use crate::indexer::Indexer;
@@ -37,6 +38,8 @@ use crate::uploads::{self, Larder, PieceRequest, Uploads};
 const EVENT_QUEUE: usize = 1024;
 /// The same for the tasks inside.
 const NET_EVENT_QUEUE: usize = 1024;
+/// Threads that read pieces, and as many that write them.
+const DISK_THREADS: usize = 2;
 /// Idle buffers of 1 MiB that are kept between transfers: what a download and an upload at full speed have in use.
 const IDLE_BUFFERS: usize = 16;
 /// How long a newly dialled peer may take to say what it is.
@@ -98,6 +101,7 @@ impl Node {
         let indexer = Indexer::start(Arc::clone(&shares), Arc::clone(&state), events.clone());
         let downloads = Downloads::start(downloads::Setup {
             asking: asking.clone(),
+            disk: disk_threads("potluck-writes")?,
             state: Arc::clone(&state),
             net_events: net_sender.subscribe(),
             events: events.clone(),
@@ -105,7 +109,8 @@ impl Node {
             resume: !config.one_shot,
         });
         let larder = Larder::new(Arc::clone(&shares), Arc::clone(&state), downloads.clone(), indexer.clone(), buffers);
-        let (uploads, piece_requests) = uploads::start(handle.clone(), larder, config.limit_up, net_sender.subscribe());
+        let reads = disk_threads("potluck-reads")?;
+        let (uploads, piece_requests) = uploads::start(handle.clone(), larder, reads, config.limit_up, net_sender.subscribe());
 
         let (address_sender, addresses) = watch::channel(Vec::new());
         let (identified_sender, identified) = watch::channel(0);
@@ -394,6 +399,12 @@ fn state_error(error: &StateError) -> CommandError {
 
 fn net_error(error: NetError) -> CommandError {
     CommandError::new(Failure::Unreachable, error.to_string())
+}
+
+/// Threads for one direction: two, so that a disk that is slow for one file does not keep another waiting, and no more, or
+/// they would wait for each other at the lock of one file.
+fn disk_threads(name: &str) -> Result<DiskThreads, CommandError> {
+    DiskThreads::start(name, DISK_THREADS).map_err(|error| CommandError::new(Failure::Other, format!("no thread can be started: {error}")))
 }
 
 /// Hands what peers ask to those who serve. Never waits: what they cannot take is told that we are busy when its reply

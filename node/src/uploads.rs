@@ -1,7 +1,7 @@
 //! Serves pieces to peers: the task that glues the upload slots to the disk and the network.
 //!
-//! A request is weighed by the bytes that it asks for; core/upload_slots.rs decides when it is served. Reading runs on the
-//! blocking pool, into buffers that are used again.
+//! A request is weighed by the bytes that it asks for; core/upload_slots.rs decides when it is served. Reading runs on
+//! disk threads, into buffers that are used again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use crate::clock::now;
 use crate::core::upload_ledger::{Upload, UploadKey, UploadLedger};
 use crate::core::upload_slots::{self, ServeId, UploadSlots, Verdict};
+use crate::disk_threads::DiskThreads;
 use crate::downloads::Downloads;
 use crate::indexer::Indexer;
 use crate::net::{NetEvent, NetHandle, PieceReply};
@@ -111,6 +112,7 @@ type OpenFiles = Vec<(ContentId, Arc<SharedFile>)>;
 struct Server {
     net: NetHandle,
     larder: Larder,
+    disk: DiskThreads,
     uploads: Arc<Uploads>,
     slots: UploadSlots,
     /// Requests that wait for a slot.
@@ -123,6 +125,7 @@ struct Server {
 pub(crate) fn start(
     net: NetHandle,
     larder: Larder,
+    disk: DiskThreads,
     limit_up: Option<u64>,
     events: broadcast::Receiver<NetEvent>,
 ) -> (Arc<Uploads>, mpsc::Sender<PieceRequest>) {
@@ -130,7 +133,7 @@ pub(crate) fn start(
     let (finished, finished_queue) = mpsc::channel(FINISHED_QUEUE);
     let uploads = Arc::new(Uploads::new(limit_up));
     let slots = UploadSlots::new(upload_slots::Config { limit_up, ..upload_slots::Config::default() });
-    let server = Server { net, larder, uploads: Arc::clone(&uploads), slots, waiting: HashMap::new(), finished, next: 0 };
+    let server = Server { net, larder, disk, uploads: Arc::clone(&uploads), slots, waiting: HashMap::new(), finished, next: 0 };
     tokio::spawn(server.run(queue, finished_queue, events));
     (uploads, requests)
 }
@@ -218,15 +221,13 @@ impl Server {
             return self.slots.finished(id);
         };
         let (net, larder, uploads, finished) = (self.net.clone(), self.larder.clone(), Arc::clone(&self.uploads), self.finished.clone());
+        let disk = self.disk.clone();
         let key = key_of(&peer).zip(shown_content(&request)).map(|(peer, content_id)| UploadKey { peer, content_id });
         tokio::spawn(async move {
             if reply.is_open() {
                 key.inspect(|key| uploads.ledger().begin(*key, now()));
-                let answer = tokio::task::spawn_blocking(move || larder.answer(&request)).await;
-                let answer = answer.unwrap_or_else(|error| {
-                    tracing::error!(%peer, %error, "serving failed");
-                    Header::Refused { why: Refusal::Unavailable, queue: None }.into()
-                });
+                let answer = disk.run(move || larder.answer(&request)).await;
+                let answer = answer.unwrap_or_else(|| Header::Refused { why: Refusal::Unavailable, queue: None }.into());
                 let bytes = answer.body.len() as u64;
                 // The slot is held, and the body in memory, until the last byte is with the system.
                 let sent = if net.answer_piece(reply, answer).await { bytes } else { 0 };

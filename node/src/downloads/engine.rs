@@ -203,7 +203,14 @@ impl Engine {
         };
         let meter = Meter::default();
         self.meters.insert(ask.id, Out { meter: meter.clone(), peer: ask.peer, first: *first });
-        let fetch = Fetch { ask, meter, asking: self.setup.asking.clone(), outcomes: self.outcome_sender.clone(), goals };
+        let fetch = Fetch {
+            ask,
+            meter,
+            asking: self.setup.asking.clone(),
+            disk: self.setup.disk.clone(),
+            outcomes: self.outcome_sender.clone(),
+            goals,
+        };
         tokio::spawn(fetch.run());
     }
 

@@ -1,6 +1,6 @@
 //! One request of a download: ask the peer, verify what comes, write it.
 //!
-//! Each runs in a task of its own; hashing and writing run on the blocking pool. What came of it goes to the engine.
+//! Each runs in a task of its own; hashing and writing run on the disk threads. What came of it goes to the engine.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::file::Shelf;
 use crate::asking::{Asking, Found};
 use crate::core::scheduler::{Ask, AskId, FileNo, What};
+use crate::disk_threads::DiskThreads;
 use crate::net::AskError;
 use crate::store::{Finished, StoreError};
 
@@ -62,6 +63,7 @@ pub(super) struct Fetch {
     pub(super) ask: Ask,
     pub(super) meter: Meter,
     pub(super) asking: Asking,
+    pub(super) disk: DiskThreads,
     pub(super) outcomes: mpsc::Sender<Outcome>,
     /// Where the bytes go: one item a file of the request.
     pub(super) goals: Vec<Goal>,
@@ -104,12 +106,12 @@ impl Fetch {
             (What::Piece { file, piece, .. }, Header::Piece { .. }) => {
                 let (file, piece, bytes) = (*file, *piece, body.len() as u64);
                 let Some(goal) = self.goals.pop() else { return Outcome::Nonsense { ask } };
-                let written = blocking(move || goal.write_piece(piece, &body)).await;
+                let written = self.disk.run(move || goal.write_piece(piece, &body)).await;
                 Outcome::Piece { ask, file, piece, bytes, result: written.unwrap_or(Err(Spoiled::Wrong)) }
             }
             (What::Files(_), Header::Files { files }) => {
                 let goals = std::mem::take(&mut self.goals);
-                match blocking(move || write_files(goals, &files, &body)).await {
+                match self.disk.run(move || write_files(goals, &files, &body)).await {
                     Some(files) => Outcome::Files { ask, files },
                     None => Outcome::Nonsense { ask },
                 }
@@ -136,11 +138,6 @@ impl Fetch {
         })?;
         self.asking.net.ask_piece(peer, request, self.meter.clone()).await
     }
-}
-
-/// Runs what hashes and writes on the blocking pool. `None` when it panicked, which is a bug of ours.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.inspect_err(|error| tracing::error!(%error, "writing a piece failed")).ok()
 }
 
 impl Goal {

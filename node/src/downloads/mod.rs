@@ -37,6 +37,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::asking::Asking;
 use crate::core::piece_set::PieceSet;
+use crate::disk_threads::DiskThreads;
 use crate::net::NetEvent;
 use crate::store::{PartFile, State};
 use crate::types::{DownloadAction, DownloadLine, Event, OnConflict};
@@ -111,6 +112,8 @@ enum Command {
 /// What the engine works with.
 pub(crate) struct Setup {
     pub(crate) asking: Asking,
+    /// Where pieces are hashed and written.
+    pub(crate) disk: DiskThreads,
     pub(crate) state: Arc<State>,
     pub(crate) net_events: broadcast::Receiver<NetEvent>,
     pub(crate) events: broadcast::Sender<Event>,

@@ -274,6 +274,23 @@ impl Asking {
         let addresses = self.contacts.get(&peer).map(|contact| contact.addresses).unwrap_or_default();
         self.net.connect(Some(peer), addresses).await.map(drop)
     }
+
+    /// Opens more connections to a connected peer, of the same kind as it has. Those that fail are missing, and no more.
+    pub(crate) async fn widen(&self, peer: PeerId, more: u32) {
+        let Some(contact) = self.contacts.get(&peer) else { return };
+        let Some(connected) = contact.connected else { return };
+        let is_alike = |address: &Multiaddr| protocols(address).eq(protocols(&connected));
+        let addresses: Vec<Multiaddr> = std::iter::once(&connected)
+            .chain(contact.addresses.iter().filter(|known| **known != connected && is_alike(known)))
+            .cloned()
+            .collect();
+        self.net.widen(peer, addresses, more).await;
+    }
+}
+
+/// What an address is made of, without its values: `ip4`, `tcp`.
+fn protocols(address: &Multiaddr) -> impl Iterator<Item = &'static str> + '_ {
+    address.protocol_stack().filter(|name| *name != "p2p")
 }
 
 impl Joined {

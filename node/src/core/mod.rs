@@ -29,6 +29,7 @@ pub mod upload_slots;
 
 mod download;
 mod hash_list;
+mod lanes;
 mod peer_book;
 mod pieces;
 mod window;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use potluck_common::peer::PeerKey;
 
+use super::lanes::Lanes;
 use super::scheduler::{AskId, FileNo};
 use super::window::Window;
 
@@ -48,6 +49,7 @@ pub(super) struct Peer {
     /// Its place in the other side's queue when it was last busy.
     pub(super) queue: Option<u32>,
     pub(super) window: Window,
+    pub(super) lanes: Lanes,
     pub(super) asks: BTreeSet<AskId>,
     /// Bytes that the answers to them may have.
     pub(super) bytes: u64,
@@ -82,6 +84,7 @@ impl Peer {
             times_busy: 0,
             queue: None,
             window: Window::new(max_window),
+            lanes: Lanes::default(),
             asks: BTreeSet::new(),
             bytes: 0,
             small: BTreeSet::new(),

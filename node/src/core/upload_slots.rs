@@ -93,9 +93,9 @@ struct Bucket {
 }
 
 impl Default for Config {
-    /// 16 serves at a time, 64 waiting of a peer, 4,096 of all, no limit.
+    /// 24 serves at a time (what one downloader on a long path has in flight), 64 waiting of a peer, 4,096 of all, no limit.
     fn default() -> Self {
-        Self { max_serves: 16, max_queued_per_peer: 64, max_queued: 4096, limit_up: None }
+        Self { max_serves: 24, max_queued_per_peer: 64, max_queued: 4096, limit_up: None }
     }
 }
 

@@ -1,9 +1,9 @@
 //! [`Window`]: how many asks a peer may have in flight, learnt from how fast it answers.
 //!
-//! A peer's pipe holds rate × delay bytes; to keep it full without queueing far beyond that, twice as much is asked for,
-//! and some pieces more so that a fast peer with next to no delay never waits for us: a piece is in flight until it is
-//! hashed and written, and another is read and sent meanwhile. The delay is the shortest that was
-//! seen between an ask and its first bytes, which is the path without our own queue in it. As a full window shows a
+//! A piece is in flight for some round trips, as its stream's window opens; rate × that time is asked for, a quarter more
+//! so that the window grows while the rate does, and some pieces more so that a fast peer with next to no delay never waits for us: a piece is in flight until it is
+//! hashed and written, and another is read and sent meanwhile. The delay is the shortest round trip
+//! that was seen, which is the path without our own queue in it. As a full window shows a
 //! higher rate, the window follows, doubling at most once an interval: a slow start that ends where the rate ends.
 //!
 //! The window is counted in pieces; smaller answers count by their bytes, so that there can be more of them.
@@ -16,6 +16,10 @@ use potluck_common::geometry::PIECE_BYTES;
 const FIRST_LIMIT: u32 = 4;
 /// Pieces in flight beside those in the pipe: one each that is read, sent, received, hashed and written.
 const AT_WORK: f64 = 5.0;
+/// Round trips in which a piece comes: each stream begins with a window of 256 KiB, which grows as it is read.
+const TRIPS_A_PIECE: f64 = 4.0;
+/// How much more is asked for than the pipe is seen to hold.
+const GROWTH: f64 = 1.25;
 /// The shortest interval over which a rate is measured: shorter ones see single pieces instead of a rate.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// At a slower rate (128 KiB/s: 8 s a piece) a second piece would only wait where another source could have had it.
@@ -36,6 +40,8 @@ pub(super) struct Window {
     answers: u32,
     /// Most that either of them may be.
     most: u32,
+    /// Connections that share the asks.
+    lanes: u32,
     rate: Option<f64>,
     delay: Option<Duration>,
     interval: Option<Interval>,
@@ -53,7 +59,7 @@ struct Interval {
 impl Window {
     /// A window for a peer of which nothing is known, which will never grow over `most`.
     pub(super) fn new(most: u32) -> Self {
-        Self { limit: FIRST_LIMIT.min(most), asks: most, answers: 0, most, rate: None, delay: None, interval: None }
+        Self { limit: FIRST_LIMIT.min(most), asks: most, answers: 0, most, lanes: 1, rate: None, delay: None, interval: None }
     }
 
     /// Most pieces in flight now.
@@ -84,26 +90,39 @@ impl Window {
         if asks <= 1 {
             *interval = Interval { began: now, bytes: 0, was_full: false }; // the time before was idle
         }
-        interval.was_full |= bytes >= u64::from(self.limit) * u64::from(PIECE_BYTES) * 3 / 4;
+        interval.was_full |= is_full(self.limit, bytes);
     }
 
-    /// The first bytes of an answer came `after` it was asked for.
-    pub(super) fn handle_first_bytes(&mut self, after: Duration) {
-        self.delay = Some(self.delay.map_or(after, |delay| delay.min(after)));
+    /// A round trip, or the first bytes of an answer, took so long.
+    pub(super) fn handle_round_trip(&mut self, took: Duration) {
+        self.delay = Some(self.delay.map_or(took, |delay| delay.min(took)));
     }
 
-    /// Bytes came in.
-    pub(super) fn handle_bytes(&mut self, bytes: u64, now: Instant) {
-        let delay = self.delay.unwrap_or_default();
-        let Some(interval) = self.interval.as_mut() else { return };
+    /// The shortest round trip; zero before any.
+    pub(super) fn delay(&self) -> Duration {
+        self.delay.unwrap_or_default()
+    }
+
+    /// So many connections share the asks: each is to have one at least.
+    pub(super) fn set_lanes(&mut self, lanes: u32) {
+        self.lanes = lanes;
+    }
+
+    /// Bytes came in, while asks for `in_flight` bytes were out, these included. Returns whether they end an interval in which the
+    /// peer was kept busy: its rate was measured.
+    pub(super) fn handle_bytes(&mut self, bytes: u64, in_flight: u64, now: Instant) -> bool {
+        let delay = self.delay();
+        let Some(interval) = self.interval.as_mut() else { return false };
         interval.bytes += bytes;
+        interval.was_full |= is_full(self.limit, in_flight);
         let elapsed = now.saturating_duration_since(interval.began);
         if elapsed < SHORTEST_INTERVAL.max(delay) {
-            return;
+            return false;
         }
         let closed = *interval;
         *interval = Interval { began: now, bytes: 0, was_full: false };
         self.learn(closed.bytes as f64 / elapsed.as_secs_f64(), closed.was_full);
+        closed.was_full
     }
 
     /// The peer let an ask lie: it gets half as many.
@@ -146,14 +165,20 @@ impl Window {
 
     fn limit_at(&self, rate: f64) -> u32 {
         if rate < ONE_AT_A_TIME_RATE {
-            return 1;
+            return self.lanes;
         }
         let pieces_per_second = rate / f64::from(PIECE_BYTES);
-        let pipe = 2.0 * pieces_per_second * self.delay.unwrap_or_default().as_secs_f64() + AT_WORK;
+        let pipe = GROWTH * TRIPS_A_PIECE * pieces_per_second * self.delay.unwrap_or_default().as_secs_f64() + AT_WORK;
         let patience = pieces_per_second * MOST_SECONDS_IN_FLIGHT + 1.0;
         let least = f64::from(FIRST_LIMIT);
-        pipe.max(least).min(patience).ceil() as u32
+        let shared = if self.lanes > 1 { f64::from(self.lanes) + AT_WORK } else { 0.0 };
+        pipe.max(least).min(patience).max(shared).ceil() as u32
     }
+}
+
+/// Whether so many bytes in flight keep a peer busy, in a window of `limit` pieces.
+fn is_full(limit: u32, in_flight: u64) -> bool {
+    in_flight >= u64::from(limit) * u64::from(PIECE_BYTES) * 3 / 4
 }
 
 #[cfg(test)]
@@ -168,11 +193,11 @@ mod tests {
         let mut now = start;
         for _ in 0..1_000 {
             window.handle_asked(window.limit() as usize, u64::from(window.limit()) * MIB, now);
-            window.handle_first_bytes(delay);
+            window.handle_round_trip(delay);
             let in_flight = f64::from(window.limit()) * MIB as f64;
-            let reached = rate.min(in_flight / delay.as_secs_f64());
+            let reached = rate.min(in_flight / (3.7 * delay.as_secs_f64()));
             now += Duration::from_millis(10);
-            window.handle_bytes((reached / 100.0) as u64, now);
+            window.handle_bytes((reached / 100.0) as u64, in_flight as u64, now);
         }
         now
     }
@@ -180,9 +205,9 @@ mod tests {
     #[test]
     fn a_long_fat_pipe_is_filled() {
         let mut window = Window::new(32);
-        busy(&mut window, 125e6, Duration::from_millis(100), beginning());
-        assert!((27..=30).contains(&window.limit()), "{}", window.limit());
-        assert!((window.rate().unwrap() - 125e6).abs() < 2e6, "{:?}", window.rate());
+        busy(&mut window, 62.5e6, Duration::from_millis(50), beginning());
+        assert!((19..=21).contains(&window.limit()), "{}", window.limit());
+        assert!((window.rate().unwrap() - 62.5e6).abs() < 1e6, "{:?}", window.rate());
     }
 
     #[test]
@@ -208,7 +233,7 @@ mod tests {
         let before = window.rate().unwrap();
         let later = now + Duration::from_secs(60);
         window.handle_asked(1, MIB, later);
-        window.handle_bytes(MIB, later + Duration::from_millis(150));
+        window.handle_bytes(MIB, MIB, later + Duration::from_millis(150));
         assert!(window.rate().unwrap() >= before);
     }
 
@@ -219,7 +244,7 @@ mod tests {
         for asks in (1..=32).cycle().take(1000) {
             window.handle_asked(asks, asks as u64 * 3000, now);
             now += Duration::from_millis(20);
-            window.handle_bytes(3000, now);
+            window.handle_bytes(3000, asks as u64 * 3000, now);
         }
         assert_eq!(window.limit(), FIRST_LIMIT);
         assert!(window.has_room(31, 31 * 3000) && !window.has_room(32, 32 * 3000));

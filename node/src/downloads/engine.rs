@@ -168,6 +168,11 @@ impl Engine {
                     self.scheduler.handle_disconnected(peer, now());
                 }
             }
+            NetEvent::RoundTrip(peer, took) => {
+                if let Some(peer) = key_of(peer) {
+                    self.scheduler.handle_round_trip(peer, *took);
+                }
+            }
             _ => {}
         }
     }
@@ -232,6 +237,7 @@ impl Engine {
             Decided::SourcesWanted(file) => {
                 self.wanting.insert(file);
             }
+            Decided::ConnectionsWanted { peer, more } => self.widen(&peer, more),
             Decided::SourceLost { file, peer, why } => tracing::debug!(?file, %peer, %why, "a source does not have a file after all"),
             Decided::PeerBanned { peer, file, why, .. } => {
                 let peer_id = peer_of(&peer).map_or_else(|| peer.to_string(), |peer| peer.to_string());
@@ -241,6 +247,14 @@ impl Engine {
                 jobs.iter().filter_map(|job| self.jobs.get(job)).for_each(Job::lied_to);
             }
         }
+    }
+
+    /// Opens more connections to a peer, at where it is connected and what else is known of it.
+    fn widen(&self, peer: &PeerKey, more: u32) {
+        let Some(peer) = peer_of(peer) else { return };
+        let asking = self.setup.asking.clone();
+        tracing::debug!(%peer, more, "event=more_connections");
+        tokio::spawn(async move { asking.widen(peer, more).await });
     }
 
     fn on_outcome(&mut self, outcome: Outcome) {

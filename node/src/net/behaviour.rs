@@ -55,14 +55,17 @@ impl Behaviour {
     }
 }
 
+/// Connections with one peer: all that a long path may be given (`core/lanes.rs`), and some that the peer opens.
+const CONNECTIONS_PER_PEER: u32 = 32;
+
 /// Starting values of the security design: enough for hundreds of peers, too few to exhaust file handles.
 fn limits() -> ConnectionLimits {
     ConnectionLimits::default()
         .with_max_pending_incoming(Some(32))
         .with_max_pending_outgoing(Some(32))
-        .with_max_established_incoming(Some(256))
-        .with_max_established_outgoing(Some(256))
-        .with_max_established_per_peer(Some(8))
+        .with_max_established_incoming(Some(512))
+        .with_max_established_outgoing(Some(512))
+        .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER))
 }
 
 /// `None` where the system refuses multicast: a node works without.

@@ -69,6 +69,7 @@ impl EventLoop {
                 }
             }
             Command::Connect { peer, addresses, reply } => self.connect(peer, addresses, reply),
+            Command::Widen { peer, addresses, more } => self.widen(peer, &addresses, more),
             Command::Disconnect(peer) => {
                 let _ = self.swarm.disconnect_peer_id(peer);
             }
@@ -138,6 +139,19 @@ impl EventLoop {
         }
     }
 
+    fn widen(&mut self, peer: PeerId, addresses: &[Multiaddr], more: u32) {
+        if !self.swarm.is_connected(&peer) {
+            return;
+        }
+        for _ in 0..more {
+            let options =
+                DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses.to_vec()).allocate_new_port().build();
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::debug!(%peer, %error, "no further connection is dialled");
+            }
+        }
+    }
+
     fn register(&mut self, tracker: PeerId, namespace: &str, ttl_seconds: u64) {
         let Ok(namespace) = rendezvous::Namespace::new(namespace.to_owned()) else { return };
         if let Err(error) = self.swarm.behaviour_mut().rendezvous.register(namespace, tracker, Some(ttl_seconds)) {
@@ -179,6 +193,7 @@ impl EventLoop {
             BehaviourEvent::Ping(ping::Event { connection, result: Err(error), .. }) if !matches!(error, ping::Failure::Unsupported) => {
                 self.swarm.close_connection(connection);
             }
+            BehaviourEvent::Ping(ping::Event { peer, result: Ok(took), .. }) => self.tell(NetEvent::RoundTrip(peer, took)).await,
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
                 for (peer, address) in found {
                     self.tell(NetEvent::Found(peer, address)).await;

@@ -1,5 +1,7 @@
 //! The manual of the network: what can be asked of it, from any task.
 
+use std::time::Duration;
+
 use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::codec::{Malformed, Meter, PieceAnswer};
@@ -112,6 +114,8 @@ pub enum NetEvent {
     Disconnected(PeerId),
     /// A peer has said what it is.
     Identified(PeerId, Box<Identity>),
+    /// A message to a peer and back took so long.
+    RoundTrip(PeerId, Duration),
     /// A peer is on the LAN.
     Found(PeerId, Multiaddr),
     /// A tracker has our peer record.
@@ -139,6 +143,7 @@ pub(super) enum Command {
     AnswerIndex(IndexReply, Box<index::Answer>),
     AnswerPiece { reply: PieceReply, answer: PieceAnswer, sent: oneshot::Sender<bool> },
     Connect { peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<PeerId, DialError>> },
+    Widen { peer: PeerId, addresses: Vec<Multiaddr>, more: u32 },
     Disconnect(PeerId),
     Register { tracker: PeerId, namespace: Namespace, ttl_seconds: u64 },
     Unregister { tracker: PeerId, namespace: Namespace },
@@ -202,6 +207,12 @@ impl NetHandle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Connect { peer, addresses, reply }).await.map_err(|_| DialError::Stopping)?;
         answer.await.unwrap_or(Err(DialError::Stopping))
+    }
+
+    /// Opens so many more connections to a connected peer, each at the first of these addresses that answers; requests are
+    /// spread over them. Does not wait for them.
+    pub async fn widen(&self, peer: PeerId, addresses: Vec<Multiaddr>, more: u32) {
+        self.send(Command::Widen { peer, addresses, more }).await;
     }
 
     /// Closes all connections to a peer.

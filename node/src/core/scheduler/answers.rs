@@ -10,6 +10,7 @@ use rand::Rng;
 
 use super::{AskId, Event, FileNo, Flight, Misdeed, Scheduler, Verdict};
 use crate::core::download::{Class, Download, Job, Stage};
+use crate::core::lanes::Lanes;
 use crate::core::peer_book::{PeerNo, Standing, backoff};
 use crate::core::piece_set::PieceSet;
 use crate::core::pieces::Has;
@@ -57,10 +58,18 @@ impl Scheduler {
         if !peer.is_connected {
             peer.is_connected = true;
             peer.window.handle_connected();
+            peer.lanes = Lanes::default();
         }
         match peer.standing {
             Standing::Resting { .. } => self.set_standing(number, Standing::Fine),
             Standing::Fine | Standing::Queued { .. } | Standing::Banned { .. } => self.settle(number),
+        }
+    }
+
+    /// A message to a connected peer and back took so long.
+    pub fn handle_round_trip(&mut self, peer: PeerKey, took: Duration) {
+        if let Some(peer) = self.peers.number(&peer).and_then(|number| self.peers.get_mut(number)) {
+            peer.window.handle_round_trip(took);
         }
     }
 
@@ -122,10 +131,10 @@ impl Scheduler {
         flight.received = flight.received.max(received);
         let Some(peer) = self.peers.get_mut(flight.peer) else { return };
         if is_first && !flight.is_dial {
-            peer.window.handle_first_bytes(now.saturating_duration_since(flight.asked));
+            peer.window.handle_round_trip(now.saturating_duration_since(flight.asked));
         }
-        peer.window.handle_bytes(new, now);
-        let number = flight.peer;
+        let (number, in_flight) = (flight.peer, peer.bytes);
+        self.count_bytes(number, new, in_flight, now);
         self.settle(number); // its window may have changed
     }
 
@@ -321,12 +330,25 @@ impl Scheduler {
     fn succeed(&mut self, flight: &Flight, bytes: u64, now: Instant) {
         let Some(peer) = self.peers.get_mut(flight.peer) else { return };
         if flight.received == 0 && !flight.is_dial {
-            peer.window.handle_first_bytes(now.saturating_duration_since(flight.asked));
+            peer.window.handle_round_trip(now.saturating_duration_since(flight.asked));
         }
-        peer.window.handle_bytes(bytes.saturating_sub(flight.received), now);
         peer.window.handle_answered();
         (peer.failures, peer.times_busy, peer.queue) = (0, 0, None);
+        let in_flight = peer.bytes + flight.expected;
+        self.count_bytes(flight.peer, bytes.saturating_sub(flight.received), in_flight, now);
         self.settle(flight.peer);
+    }
+
+    /// Counts bytes of a peer for its rate, while asks for `in_flight` bytes are out; a new rate may call for more connections.
+    fn count_bytes(&mut self, peer: PeerNo, bytes: u64, in_flight: u64, now: Instant) {
+        let Some(peer) = self.peers.get_mut(peer) else { return };
+        if !peer.window.handle_bytes(bytes, in_flight, now) {
+            return;
+        }
+        if let Some(more) = peer.lanes.add(peer.window.rate().unwrap_or_default(), peer.window.delay(), now) {
+            self.events.push_back(Event::ConnectionsWanted { peer: peer.key, more });
+        }
+        peer.window.set_lanes(peer.lanes.in_use());
     }
 
     /// What an ask was for is missing again, unless another ask is out for it, and others may take it over.

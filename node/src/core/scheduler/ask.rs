@@ -137,6 +137,13 @@ pub enum Event {
         /// When it may be asked again.
         until: Instant,
     },
+    /// More connections to a connected peer would probably pay.
+    ConnectionsWanted {
+        /// To whom.
+        peer: PeerKey,
+        /// How many more.
+        more: u32,
+    },
 }
 
 /// What a peer is banned for.

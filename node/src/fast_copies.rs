@@ -20,7 +20,7 @@ const NEVER: &str = "1073741824";
 /// that is not needed, or fails.
 pub fn ensure() {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
-    if let Some(value) = wanted(std::env::var_os(VARIABLE).as_deref(), std::fs::read_to_string("/proc/cpuinfo").ok().as_deref()) {
+    if let Some(value) = wanted(std::env::var_os(VARIABLE).as_deref(), crate::store::processors().as_deref()) {
         use std::os::unix::process::CommandExt;
         let mut arguments = std::env::args_os();
         let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) else { return };

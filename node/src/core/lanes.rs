@@ -83,14 +83,14 @@ mod tests {
     use super::*;
     use crate::core::testing::beginning;
 
-    /// Plays a peer for a while that gives `rate` for a number of connections. Returns how many there are, and are in use.
+    /// Plays a peer for a while that gives `rate` for a number of connections. Returns how many there are, and have paid.
     fn play(lanes: &mut Lanes, delay: u64, seconds: u64, start: Instant, rate: impl Fn(u32) -> f64) -> (u32, u32) {
         let mut count = lanes.count;
         for tick in 0..seconds * 10 {
             let now = start + Duration::from_millis(tick * 100);
             count += lanes.add(rate(count), Duration::from_millis(delay), now).unwrap_or(0);
         }
-        (count, lanes.in_use())
+        (count, lanes.paid)
     }
 
     #[test]

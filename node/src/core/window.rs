@@ -171,7 +171,7 @@ impl Window {
         let pipe = GROWTH * TRIPS_A_PIECE * pieces_per_second * self.delay.unwrap_or_default().as_secs_f64() + AT_WORK;
         let patience = pieces_per_second * MOST_SECONDS_IN_FLIGHT + 1.0;
         let least = f64::from(FIRST_LIMIT);
-        let shared = if self.lanes > 1 { f64::from(self.lanes) + AT_WORK } else { 0.0 };
+        let shared = if self.lanes > 1 { f64::from(self.lanes) + 1.0 } else { 0.0 };
         pipe.max(least).min(patience).max(shared).ceil() as u32
     }
 }

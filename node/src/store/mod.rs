@@ -1,6 +1,6 @@
 //! The only code of the node that opens files or a database.
 //!
-//! Everything here blocks: callers run it on `tokio::task::spawn_blocking`. Nothing here knows a network, a runtime or a
+//! Everything here blocks: callers run it on threads of their own or `tokio::task::spawn_blocking`. Nothing here knows a network, a runtime or a
 //! clock. What comes in from a remote is a type that cannot name a place outside the folder it is resolved in
 //! ([`SharePath`](potluck_common::share_path::SharePath), [`TargetPath`]), and is opened beneath a held directory handle.
 //!
@@ -13,6 +13,7 @@
 //! * [`open_whole`]: a finished download, opened again.
 //! * [`LocalName`]: what a remote name is called on this disk.
 //! * [`page_token`]: the token of the page.
+//! * `processor`: what the kernel says of the machine.
 //! * [`State`]: the embedded database.
 
 mod beneath;
@@ -26,6 +27,7 @@ mod local_name;
 mod page_token;
 mod part_file;
 mod rules;
+mod processor;
 mod scanner;
 mod share_dir;
 mod state;
@@ -41,6 +43,7 @@ pub use hasher::{Hashed, hash_file};
 pub use local_name::LocalName;
 pub use page_token::{TokenError, page_token};
 pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};
+pub(crate) use processor::processors;
 pub use scanner::{ScanEvent, ScanSummary, SkipReason, scan};
 pub use share_dir::{RootId, ServeError, ShareDir, ShareError, SharedFile, Stamp};
 pub use state::{ShareRecord, State};

@@ -233,7 +233,7 @@ impl Simulator {
                     let liar = self.peers.iter().enumerate().find(|(number, _)| peer(*number as u32) == banned).unwrap();
                     assert_eq!(liar.1.plan.kind, Kind::Liar);
                 }
-                Event::HashesKnown(_) | Event::SourcesWanted(_) | Event::SourceLost { .. } => {}
+                Event::HashesKnown(_) | Event::SourcesWanted(_) | Event::SourceLost { .. } | Event::ConnectionsWanted { .. } => {}
             }
         }
     }

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::contacts::Contacts;
 use crate::error::{CommandError, Failure};
 use crate::net::{AskError, NetHandle};
+use crate::trackers::NOT_A_MEMBER;
 
 /// Most pages that are read of one listing: two million entries. A peer that goes on is cut off.
 const MAX_PAGES: usize = 2000;
@@ -58,6 +59,15 @@ pub(crate) struct Joined {
     pub(crate) unanswered: Vec<String>,
     /// How many parties answered.
     pub(crate) answered: usize,
+    /// Whether those who did not answer all belong to a private swarm that we are not in.
+    pub(crate) is_outside: bool,
+}
+
+impl Unanswered {
+    /// Whether the party speaks to members only, and we are none.
+    fn is_closed_door(&self) -> bool {
+        matches!(self, Self::Ask(AskError::Unsupported) | Self::Refused(Refusal::NotPermitted))
+    }
 }
 
 /// Where a content can be had.
@@ -89,12 +99,15 @@ impl Asking {
             let answer = tokio::time::timeout(SEARCH_PATIENCE, self.search_one(party, text, limit)).await;
             (party, answer.unwrap_or(Err(Unanswered::TooSlow)))
         });
-        let mut joined = Joined::default();
+        let mut joined = Joined { is_outside: true, ..Joined::default() };
         let mut places: HashMap<ContentId, usize> = HashMap::new();
         for (party, answer) in join_all(asks).await {
             match answer {
                 Ok(page) => joined.add(page, &mut places),
-                Err(why) => joined.unanswered.push(format!("{party}: {why}")),
+                Err(why) => {
+                    joined.is_outside &= why.is_closed_door();
+                    joined.unanswered.push(format!("{party}: {why}"));
+                }
             }
         }
         joined.hits.truncate(limit as usize);
@@ -127,6 +140,9 @@ impl Asking {
     pub(crate) async fn peers(&self) -> Result<Vec<PeerInfo>, CommandError> {
         let mut all: HashMap<PeerKey, PeerInfo> = HashMap::new();
         let answers = join_all(self.parties().into_iter().map(|party| self.peers_one(party))).await;
+        if !answers.is_empty() && answers.iter().all(|answer| answer.as_ref().is_err_and(Unanswered::is_closed_door)) {
+            return Err(CommandError::new(Failure::NotPermitted, NOT_A_MEMBER));
+        }
         if !answers.is_empty() && answers.iter().all(Result::is_err) {
             return Err(CommandError::new(Failure::Unreachable, "no tracker answered; `potluck status` shows what they say"));
         }

@@ -27,6 +27,7 @@ mod nothing_to_fetch;
 mod odd_things_in_a_share;
 mod one_data_folder_one_node;
 mod presence;
+mod private_swarms;
 mod several_trackers;
 mod shares_change_at_run_time;
 mod the_page;

@@ -19,8 +19,8 @@
 //! | [`wire`] | the messages of our protocols, one file each, and every limit |
 //! | [`search`] | the file index: pure, used by the tracker over all peers and by a node over its own shares |
 //! | [`buffer`] | bodies of answers, used again |
-//! | [`certificate`], [`gate`] | what a private tracker signs; protocols that are not spoken to a stranger |
-//! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: with the two above the only modules that name libp2p |
+//! | [`certificate`], [`gate`], [`host_limits`] | what a private tracker signs; protocols that are not spoken to a stranger; connections by where they come from |
+//! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: with the three above the only modules that name libp2p |
 //!
 //! # Participants
 //!
@@ -41,6 +41,7 @@ pub mod content_id;
 pub mod escape;
 pub mod gate;
 pub mod geometry;
+pub mod host_limits;
 pub mod identity;
 pub mod invitation;
 pub mod link;

@@ -17,6 +17,7 @@
 //! | `downloads` | a task that glues the scheduler to network and disk; the verb `download` |
 //! | `uploads` | a task that glues the upload slots to disk and network |
 //! | `folders`, `reading` | a peer's folders a level at a time; a download's bytes while they come |
+//! | `dialling` | which addresses are dialled that a tracker or a peer told |
 //! | `asking`, `contacts`, `refs` | asking trackers and peers and joining their answers; whom we know; what a user can name |
 //! | [`core`] | pure state machines: piece scheduler, upload slots, registration, journal, admission |
 //! | [`net`] | the network shell: the only code that names libp2p's swarm |
@@ -60,6 +61,7 @@ pub mod console;
 mod contacts;
 pub mod control;
 pub mod core;
+mod dialling;
 mod downloads;
 pub mod error;
 pub mod executor;

@@ -8,10 +8,11 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{identify, mdns, ping, rendezvous};
 use potluck_common::gate::{Doorkeeper, Gate};
+use potluck_common::host_limits;
 use potluck_common::transport::{AdmitBehaviour, IndexBehaviour, admit_behaviour, index_behaviour};
 use potluck_common::wire::IDENTIFY_PROTOCOL;
 
-use crate::quota::Limits;
+use crate::config::Config;
 use crate::rooms::{Rooms, Seating};
 
 /// Connections at once; one costs about 41 KiB, all of them 400 MiB.
@@ -36,6 +37,8 @@ const MAX_COOKIES: usize = 128;
 pub(crate) struct Behaviour {
     /// First, so that a connection over the limit costs nothing else.
     limits: connection_limits::Behaviour,
+    /// How many from one address and one network.
+    host_limits: host_limits::Behaviour,
     /// Says who we are: a tracker is known by the rendezvous protocol in its list.
     identify: identify::Behaviour,
     /// Finds the peers that are gone without a word.
@@ -52,9 +55,10 @@ pub(crate) struct Behaviour {
 
 impl Behaviour {
     /// Composes it. Without mDNS when the system refuses it: a tracker is of use without.
-    pub(crate) fn new(key: &Keypair, lease: Duration, limits: &Limits, with_mdns: bool, doors: (Doorkeeper, Seating)) -> Self {
+    pub(crate) fn new(key: &Keypair, config: &Config, doors: (Doorkeeper, Seating)) -> Self {
         let (doorkeeper, seating) = doors;
-        let (namespaces, peers) = (limits.namespaces_per_peer + 1, limits.peers_per_namespace);
+        let lease = config.lease;
+        let (namespaces, peers) = (config.limits.namespaces_per_peer + 1, config.limits.peers_per_namespace);
         let server = move || {
             rendezvous::server::Behaviour::new(
                 rendezvous::server::Config::default()
@@ -66,6 +70,7 @@ impl Behaviour {
             )
         };
         Self {
+            host_limits: host_limits::Behaviour::new(config.hosts),
             limits: connection_limits::Behaviour::new(
                 ConnectionLimits::default()
                     .with_max_pending_incoming(Some(MAX_PENDING))
@@ -81,7 +86,7 @@ impl Behaviour {
             admit: admit_behaviour(doorkeeper.is_guarded()),
             rendezvous: Rooms::new(seating, server),
             index: Gate::new(index_behaviour(), doorkeeper),
-            mdns: Toggle::from(with_mdns.then(|| start_mdns(key)).flatten()),
+            mdns: Toggle::from(config.mdns.then(|| start_mdns(key)).flatten()),
         }
     }
 }

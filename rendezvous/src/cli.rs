@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use libp2p::Multiaddr;
+use potluck_common::host_limits::{HostLimits, MAX_PER_ADDRESS, MAX_PER_NETWORK};
 use potluck_common::invitation::Place;
 use potluck_common::namespace::Namespace;
 use potluck_rendezvous::{CERTIFICATE_LIFE, Config, DEFAULT_LEASE};
@@ -83,6 +84,18 @@ pub(crate) struct Cli {
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
 
+    /// Most connections from one address, or one /64 of IPv6; this machine's own are not counted
+    #[arg(long, value_name = "N", default_value_t = MAX_PER_ADDRESS)]
+    max_per_address: u32,
+
+    /// Most connections from one network: a /24 of IPv4, a /48 of IPv6
+    #[arg(long, value_name = "N", default_value_t = MAX_PER_NETWORK)]
+    max_per_network: u32,
+
+    /// Count connections of this machine too.
+    #[arg(long, hide = true)]
+    limit_loopback: bool,
+
     /// How long a registration lasts that is not renewed, in seconds.
     #[arg(long, value_name = "SECONDS", hide = true, default_value_t = DEFAULT_LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
     lease: u64,
@@ -105,6 +118,7 @@ impl Cli {
             listen_if_possible,
             mdns: !self.no_mdns,
             lease: Duration::from_secs(self.lease),
+            hosts: HostLimits { per_address: self.max_per_address, per_network: self.max_per_network, loopback_too: self.limit_loopback },
             private: self.private,
             namespace: self.namespace,
             external: self.address,

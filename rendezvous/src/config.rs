@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use libp2p::Multiaddr;
 
+use potluck_common::host_limits::HostLimits;
 use potluck_common::invitation::Place;
 use potluck_common::namespace::Namespace;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub lease: Duration,
     /// Most that it holds.
     pub limits: Limits,
+    /// Most connections by where they come from.
+    pub hosts: HostLimits,
     /// Whether it admits members only. One that did once always does.
     pub private: bool,
     /// What the first invitation is for.
@@ -54,6 +57,7 @@ impl Config {
             mdns: true,
             lease: DEFAULT_LEASE,
             limits: Limits::default(),
+            hosts: HostLimits::default(),
             private: false,
             namespace: Namespace::default(),
             external: Vec::new(),

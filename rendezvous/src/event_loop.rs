@@ -1,6 +1,5 @@
 //! Routes events of swarm, time and shutdown to who handles them. Decides nothing.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use futures::StreamExt;
 use futures::future::OptionFuture;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
-use libp2p::request_response::{InboundRequestId, ResponseChannel};
+use libp2p::request_response::ResponseChannel;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm, TransportError};
 use potluck_common::gate::Doorkeeper;
@@ -63,8 +62,6 @@ pub(crate) struct EventLoop<F> {
     pub(crate) conduct: Conduct,
     /// Of a private tracker.
     pub(crate) membership: Option<Membership<Pending>>,
-    /// Answers to peers that have joined, as long as they are under way.
-    pub(crate) joined: HashSet<InboundRequestId>,
     /// What whoever runs the tracker asks.
     admin: mpsc::Receiver<Ask>,
     /// Where others reach the tracker that it does not see itself.
@@ -92,8 +89,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             None => (Doorkeeper::open_house(), Seating::open()),
         };
         let swarm_doors = doors.clone();
-        let mut swarm =
-            build_swarm(data.key.clone(), |key| Behaviour::new(key, config.lease, &config.limits, config.mdns, swarm_doors))?;
+        let mut swarm = build_swarm(data.key.clone(), |key| Behaviour::new(key, config, swarm_doors))?;
         listen(&mut swarm, config)?;
         let life = config.certificate_life;
         let membership = ledger.and_then(|(ledger, file)| Membership::new(ledger, file, doors, data.key.clone(), life));
@@ -111,7 +107,6 @@ impl<F: FnMut(Event)> EventLoop<F> {
             index_job: None,
             conduct: Conduct::default(),
             membership,
-            joined: HashSet::new(),
             admin,
             external: config.external.clone(),
             namespace: config.namespace.clone(),

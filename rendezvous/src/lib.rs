@@ -54,7 +54,7 @@
 //!    no protocol on it; `lobby.rs` counts five seconds.
 //! 2. It redeems an invitation (`Join`). `on_admit.rs` asks `lobby.rs` whether it may try, then `members.rs`.
 //! 3. `membership.rs` opens the door, signs a certificate and has the ledger saved; only when that is on the disk the
-//!    answer goes out, and the connection is closed. The next one is a member's from the start.
+//!    answer goes out. The next connection is a member's from the start; on this one rendezvous is not offered.
 //! 4. `members revoke` comes over the control socket: the door is closed, registrations and connections end, and every
 //!    connected member is sent a signed deny list.
 //!

@@ -1,9 +1,10 @@
 //! Strangers at a private tracker: how long one may stay, and how often one may be wrong. Pure: the time is an argument.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use potluck_common::host_limits::subscriber;
 use potluck_common::peer::PeerKey;
 
 /// How long a stranger may stay to redeem an invitation.
@@ -92,14 +93,6 @@ impl Lobby {
 
 fn origins(peer: PeerKey, address: Option<IpAddr>) -> impl Iterator<Item = Origin> {
     [Some(Origin::Peer(peer)), address.map(|address| Origin::Address(subscriber(address)))].into_iter().flatten()
-}
-
-/// The part of an address that its owner cannot choose.
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
-    }
 }
 
 #[cfg(test)]

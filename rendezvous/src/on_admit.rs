@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use libp2p::PeerId;
-use libp2p::request_response::{Event as Exchange, InboundRequestId, Message, ResponseChannel};
+use libp2p::request_response::{Event as Exchange, Message, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use potluck_common::codec::Malformed;
 use potluck_common::invitation::Place;
@@ -31,7 +31,7 @@ const FIRST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// An answer that waits until what it tells of is on the disk.
 pub(crate) enum Pending {
     /// To a peer that has joined.
-    Joined { id: InboundRequestId, channel: ResponseChannel<Answer>, answer: Answer },
+    Joined { channel: ResponseChannel<Answer>, answer: Answer },
     /// To whoever runs the tracker.
     Done { reply: oneshot::Sender<AdminAnswer>, answer: AdminAnswer },
 }
@@ -39,22 +39,15 @@ pub(crate) enum Pending {
 impl<F: FnMut(Event)> EventLoop<F> {
     pub(crate) fn on_admit(&mut self, event: Exchange<Result<Request, Malformed>, Answer>) {
         match event {
-            Exchange::Message { peer, connection_id, message: Message::Request { request_id, request, channel } } => {
+            Exchange::Message { peer, connection_id, message: Message::Request { request, channel, .. } } => {
                 let Some(key) = key_of(&peer) else { return };
                 match request {
                     Ok(Request::Hello { .. }) => self.on_hello(key, channel),
-                    Ok(Request::Join(join)) => self.on_join(key, connection_id, &join, (request_id, channel)),
+                    Ok(Request::Join(join)) => self.on_join(key, connection_id, &join, channel),
                     Ok(Request::Deny { .. }) | Err(_) => self.answer_admit(channel, refuse(Refusal::Unsupported)),
                 }
             }
-            // A new member starts with a new connection: on this one the rendezvous protocol is not offered.
-            Exchange::ResponseSent { peer, request_id, .. } if self.joined.remove(&request_id) => {
-                let _already_gone = self.swarm.disconnect_peer_id(peer);
-            }
-            Exchange::InboundFailure { peer, request_id, error, .. } => {
-                self.joined.remove(&request_id);
-                tracing::debug!(%peer, %error, "an answer of admission did not arrive");
-            }
+            Exchange::InboundFailure { peer, error, .. } => tracing::debug!(%peer, %error, "an answer of admission did not arrive"),
             Exchange::OutboundFailure { peer, error, .. } => tracing::debug!(%peer, %error, "the deny list did not arrive"),
             Exchange::Message { .. } | Exchange::ResponseSent { .. } => {}
         }
@@ -92,7 +85,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
         peer: PeerKey,
         connection: ConnectionId,
         join: &Join,
-        (id, channel): (InboundRequestId, ResponseChannel<Answer>),
+        channel: ResponseChannel<Answer>,
     ) {
         let now = self.now();
         let unix_now = unix_seconds();
@@ -104,7 +97,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
                     membership.handle_joined(&peer);
                     tracing::info!(%peer, "event=joined");
                     let welcome = membership.welcome(&peer, unix_now).unwrap_or_default();
-                    membership.save(Some(Pending::Joined { id, channel, answer: Answer::Welcome(Box::new(welcome)) }));
+                    membership.save(Some(Pending::Joined { channel, answer: Answer::Welcome(Box::new(welcome)) }));
                     return;
                 }
                 Err(why) => {
@@ -169,9 +162,8 @@ impl<F: FnMut(Event)> EventLoop<F> {
         }
         for one in pending {
             match one {
-                Pending::Joined { id, channel, answer } => {
+                Pending::Joined { channel, answer } => {
                     let answer = if saved.is_ok() { answer } else { refuse(Refusal::Unavailable) };
-                    self.joined.insert(id);
                     self.answer_admit(channel, answer);
                 }
                 Pending::Done { reply, answer } => {

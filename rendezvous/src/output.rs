@@ -23,8 +23,13 @@ pub(crate) struct Output {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Line<'a> {
-    Listening { address: &'a str },
-    Restoring { files: u64, of: u64 },
+    Listening {
+        address: &'a str,
+    },
+    Restoring {
+        files: u64,
+        of: u64,
+    },
     Restored {
         files: u64,
     },

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::StreamExt;
+use libp2p::core::upgrade::NegotiationError;
 use libp2p::request_response::{self as rr, InboundRequestId, OutboundFailure, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{self, SwarmEvent};
@@ -144,8 +145,7 @@ impl EventLoop {
         let options = match (peer, addresses.first()) {
             (Some(peer), _) => DialOpts::peer_id(peer)
                 .condition(PeerCondition::Always)
-                .addresses(addresses)
-                .extend_addresses_through_behaviour()
+                .addresses(addresses) // and no others: what a peer says of itself is not dialled unasked
                 .allocate_new_port()
                 .build(),
             (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build(),
@@ -283,6 +283,7 @@ impl EventLoop {
 pub(super) fn ask_error(error: OutboundFailure) -> AskError {
     match error {
         OutboundFailure::UnsupportedProtocols => AskError::Unsupported,
+        OutboundFailure::Io(error) if is_not_spoken(&error) => AskError::Unsupported,
         OutboundFailure::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => AskError::Broken(error.to_string()),
         OutboundFailure::DialFailure | OutboundFailure::Timeout | OutboundFailure::ConnectionClosed | OutboundFailure::Io(_) => {
             AskError::Lost
@@ -291,6 +292,13 @@ pub(super) fn ask_error(error: OutboundFailure) -> AskError {
 }
 
 /// Says in a few words why nobody could be reached, without the stack of causes that libp2p prints.
+/// Whether the other side does not speak the protocol: a request that is sent along with the proposal of its protocol learns
+/// it as a failure of the stream.
+fn is_not_spoken(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<NegotiationError>());
+    matches!(cause, Some(NegotiationError::Failed))
+}
+
 fn dial_error(error: &swarm::DialError) -> DialError {
     match error {
         swarm::DialError::WrongPeerId { obtained, .. } => DialError::WrongPeer { obtained: *obtained },

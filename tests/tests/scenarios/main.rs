@@ -19,6 +19,7 @@ mod foreign_programs;
 mod hostile_frames;
 mod killed_at_any_moment;
 mod liars;
+mod limits;
 mod links;
 mod local_files_fail;
 mod names_that_try_to_leave;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use libp2p::core::upgrade::NegotiationError;
 use libp2p::identity::Keypair;
 use libp2p::request_response::{Event, Message, OutboundFailure};
 use libp2p::swarm::SwarmEvent;
@@ -66,7 +67,8 @@ async fn ask(server: &mut Program, client: &mut Program) -> Result<Answer, Outbo
 
 /// The request was sent along with the proposal of its protocol, so that the refusal is a failure of the stream.
 fn is_refused(outcome: &Result<Answer, OutboundFailure>) -> bool {
-    matches!(outcome, Err(OutboundFailure::Io(error)) if error.to_string().contains("Negotiation failed"))
+    let Err(OutboundFailure::Io(error)) = outcome else { return false };
+    error.get_ref().is_some_and(|cause| matches!(cause.downcast_ref(), Some(NegotiationError::Failed)))
 }
 
 async fn within<T>(what: impl Future<Output = T>) -> T {

@@ -88,10 +88,19 @@ pub(crate) struct Found {
 
 impl Asking {
     pub(crate) async fn ask(&self, party: PeerId, request: Request) -> Result<Answer, Unanswered> {
-        match self.net.ask_index(party, request).await? {
-            Answer::Refused { why } => Err(Unanswered::Refused(why)),
-            answer => Ok(answer),
+        match self.net.ask_index(party, request).await {
+            Ok(Answer::Refused { why }) => Err(Unanswered::Refused(why)),
+            Ok(answer) => Ok(answer),
+            // a request that is sent along with the proposal of its protocol may be cut off before it is refused
+            Err(AskError::Lost) if self.is_closed(&party) => Err(AskError::Unsupported.into()),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether a party is in a private swarm and does not have us as a member.
+    pub(crate) fn is_closed(&self, party: &PeerId) -> bool {
+        let identity = self.contacts.get(party).and_then(|contact| contact.identity);
+        identity.is_some_and(|identity| identity.is_closed)
     }
 
     fn parties(&self) -> Vec<PeerId> {

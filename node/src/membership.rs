@@ -187,6 +187,7 @@ mod tests {
     use potluck_common::wire::admit::CertificateBytes;
 
     use super::*;
+    use crate::config::PagePlan;
 
     fn namespace(name: &str) -> Namespace {
         Namespace::new(name).unwrap()
@@ -214,6 +215,8 @@ mod tests {
             listen: Listen::Nowhere,
             mdns: false,
             limit_up: None,
+            page: PagePlan::Off,
+            page_hosts: Vec::new(),
             one_shot: true,
         }
     }

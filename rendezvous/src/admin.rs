@@ -94,7 +94,7 @@ pub struct InvitationLine {
 pub struct MemberLine {
     /// Who.
     pub peer_id: String,
-    /// What it called itself when it joined.
+    /// What it calls itself.
     pub nickname: String,
     /// Where it may share, search and download.
     pub namespaces: Vec<String>,

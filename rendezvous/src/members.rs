@@ -171,6 +171,13 @@ impl Ledger {
         Ok(member)
     }
 
+    /// A member calls itself something now.
+    pub fn rename(&mut self, peer: &PeerKey, nickname: &str) {
+        if let Some(member) = self.members.get_mut(peer) {
+            nickname.clone_into(&mut member.nickname);
+        }
+    }
+
     /// Takes an invitation back. Who joined by it stays a member.
     ///
     /// # Errors
@@ -327,6 +334,10 @@ mod tests {
         ledger.invite(terms(1), &secret(1), NOW).unwrap();
         let _member = ledger.redeem(&secret(1), peer(1), "ada", NOW).unwrap();
         assert_eq!(ledger.member_named("ada"), Ok(peer(1)));
+        ledger.rename(&peer(1), "ada lovelace");
+        ledger.rename(&peer(2), "eve");
+        assert_eq!(ledger.members().count(), 1);
+        assert_eq!(ledger.member_named("ada lovelace"), Ok(peer(1)));
         ledger.revoke_member(&peer(1), NOW + DAY, NOW).unwrap();
         assert_eq!(ledger.grant(&peer(1), &grant("family", false).namespace), None);
         assert_eq!(ledger.deny_list(NOW), DenyList { number: 1, peers: Bounded::truncated([peer(1)]) });

@@ -41,6 +41,8 @@ pub(crate) struct Membership<P> {
     /// Answers that wait for the save that runs, and for the one after it.
     being_saved: Vec<P>,
     unsaved: Vec<P>,
+    /// Whether something has changed since the save that runs was begun.
+    is_dirty: bool,
 }
 
 impl<P> Membership<P> {
@@ -59,6 +61,7 @@ impl<P> Membership<P> {
             saving: None,
             being_saved: Vec::new(),
             unsaved: Vec::new(),
+            is_dirty: false,
         };
         membership.ledger.members().for_each(|(peer, _)| membership.seat(peer));
         Some(membership)
@@ -120,12 +123,14 @@ impl<P> Membership<P> {
     /// is on the disk.
     pub(crate) fn save(&mut self, answer: Option<P>) {
         self.unsaved.extend(answer);
+        self.is_dirty = true;
         if self.saving.is_none() {
             self.start_saving();
         }
     }
 
     fn start_saving(&mut self) {
+        self.is_dirty = false;
         let (file, ledger) = (self.file.clone(), self.ledger.clone());
         self.being_saved = mem::take(&mut self.unsaved);
         self.saving = Some(tokio::task::spawn_blocking(move || file.write(&ledger)));
@@ -140,7 +145,7 @@ impl<P> Membership<P> {
     pub(crate) fn handle_saved(&mut self) -> Vec<P> {
         let saved = mem::take(&mut self.being_saved);
         self.saving = None;
-        if !self.unsaved.is_empty() {
+        if self.is_dirty {
             self.start_saving();
         }
         saved

@@ -64,6 +64,14 @@ impl<F: FnMut(Event)> EventLoop<F> {
         self.membership.as_ref().is_some_and(|membership| !membership.is_member(peer))
     }
 
+    /// A member publishes under a name: it is the one by which it is listed. It is saved with the next change that matters,
+    /// so that who renames itself without end does not wear out the disk.
+    pub(crate) fn note_nickname(&mut self, peer: &PeerKey, nickname: &str) {
+        if let Some(membership) = &mut self.membership {
+            membership.ledger.rename(peer, nickname);
+        }
+    }
+
     /// Strangers that stayed too long are shown out.
     pub(crate) fn show_out(&mut self) {
         let now = self.now();
@@ -80,13 +88,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
         self.answer_admit(channel, answer);
     }
 
-    fn on_join(
-        &mut self,
-        peer: PeerKey,
-        connection: ConnectionId,
-        join: &Join,
-        channel: ResponseChannel<Answer>,
-    ) {
+    fn on_join(&mut self, peer: PeerKey, connection: ConnectionId, join: &Join, channel: ResponseChannel<Answer>) {
         let now = self.now();
         let unix_now = unix_seconds();
         let Some(membership) = &mut self.membership else { return };

@@ -59,6 +59,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
     fn on_publish(&mut self, peer: PeerKey, mut publish: Publish, channel: ResponseChannel<Answer>) {
         let now = self.now();
         publish.addresses = own_addresses(&peer, publish.addresses);
+        self.note_nickname(&peer, &publish.nickname);
         if publish.revision != publish.base {
             if self.keeper.is_failing() {
                 self.catalog.keep(&publish.namespace, &peer, now);

@@ -12,7 +12,7 @@ use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping, rendezvous};
 use potluck_common::codec::{Malformed, PieceAnswer, PieceCall};
 use potluck_common::gate::Doorkeeper;
 use potluck_common::wire::piece::Header;
-use potluck_common::wire::{ADMIT_PROTOCOL, RENDEZVOUS_PROTOCOL, Refusal, admit, index};
+use potluck_common::wire::{ADMIT_PROTOCOL, INDEX_PROTOCOL, RENDEZVOUS_PROTOCOL, Refusal, admit, index};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -269,7 +269,7 @@ impl EventLoop {
         let identity = Identity {
             agent,
             is_tracker: speaks(RENDEZVOUS_PROTOCOL),
-            is_private: speaks(ADMIT_PROTOCOL),
+            is_closed: speaks(ADMIT_PROTOCOL) && !speaks(INDEX_PROTOCOL),
             addresses: info.listen_addrs.into_iter().take(MAX_IDENTIFY_ADDRESSES).collect(),
         };
         self.tell(NetEvent::Identified(peer, Box::new(identity))).await;

@@ -134,8 +134,8 @@ pub struct Identity {
     pub agent: String,
     /// Whether it speaks the rendezvous protocol as a server.
     pub is_tracker: bool,
-    /// Whether it belongs to a private swarm.
-    pub is_private: bool,
+    /// Whether it is in a private swarm, and does not have us as a member: it offers us nothing but admission.
+    pub is_closed: bool,
     /// Where it says it listens.
     pub addresses: Vec<Multiaddr>,
 }

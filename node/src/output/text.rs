@@ -7,8 +7,8 @@ use potluck_common::escape::Escaped;
 use super::table::{Align, Row};
 use crate::human;
 use crate::types::{
-    DialLine, DownloadLine, EntryLine, Event, FolderLine, HitLine, IdLine, JoinLine, LimitsLine, PeerLine, SearchNote, ShareLine, StatusLine,
-    TrackerLine, UploadLine, WatchLine,
+    DialLine, DownloadLine, EntryLine, Event, FolderLine, HitLine, IdLine, JoinLine, LimitsLine, PeerLine, SearchNote, ShareLine,
+    StatusLine, TrackerLine, UploadLine, WatchLine,
 };
 
 use Align::{Flexible, Left, Right};

@@ -178,7 +178,7 @@ impl Keeper {
             }
             Ok(Answer::Refused { why }) => self.registration.handle_refused(Part::Index, why, now()),
             Ok(_) => self.registration.handle_refused(Part::Index, Refusal::Unsupported, now()),
-            Err(AskError::Unsupported) if self.is_private() => {
+            Err(AskError::Unsupported | AskError::Lost) if inner.asking.is_closed(&tracker) => {
                 self.registration.handle_refused(Part::Index, Refusal::NotPermitted, now());
             }
             Err(error) => {
@@ -214,12 +214,6 @@ impl Keeper {
             revision,
             changes: Bounded::truncated(changes),
         }
-    }
-
-    /// Why the tracker does not have us, if it is because it is private: it speaks none of the protocols then.
-    fn is_private(&self) -> bool {
-        let contact = self.peer.and_then(|peer| self.trackers.0.asking.contacts.get(&peer));
-        contact.and_then(|contact| contact.identity).is_some_and(|identity| identity.is_private)
     }
 
     /// Our addresses as this tracker's other nodes could use them: loopback only for a tracker on this machine.

@@ -81,4 +81,4 @@ bench-transfer *ARGS:
 # The long stories: hundreds of kills at random moments; prints what was fetched twice
 [group('check')]
 gauntlet *ARGS:
-    cargo test --release --package potluck-tests --test scenarios -- --ignored --nocapture "$@"
+    cargo test --workspace --test scenarios -- --ignored --nocapture "$@"

@@ -36,6 +36,7 @@ fn every_verb_prints_the_documented_keys() -> Result {
         &bob.verb(&["downloads"])?.ok()?,
         &["id", "content_id", "name", "path", "bytes", "total", "state", "rate", "sources", "error"],
     );
+    has_keys(&bob.verb(&["verify"])?.ok()?, &["event", "path", "content_id", "bytes"]);
     has_keys(&bob.verb(&["dial", ada.address()])?.ok()?, &["peer_id", "address", "agent", "tracker"]);
     has_keys(&bob.verb(&["register"])?.ok()?, &["tracker", "namespace", "registered"]);
     has_keys(&bob.verb(&["deregister"])?.ok()?, &["tracker", "namespace", "registered"]);

@@ -24,6 +24,7 @@ pub use self::join::JoinArgs;
 pub use self::resolve::Surroundings;
 pub use self::values::ShareArg;
 use crate::error::{CommandError, Failure};
+use crate::refs::Ref;
 use crate::types::{Command, DownloadAction, DownloadWish, OnConflict};
 
 /// Most lines of one look into a folder.
@@ -177,6 +178,7 @@ Examples:
   potluck download 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   potluck get 'potluck:9f86d081...?name=live.flac' -o ~/Music
   potluck get 'ada:music/Kind of Blue'             a file or a whole folder of a peer
+  potluck get 9f86d081... -o - | mpv -             a file to another program, as it comes
 
 Every piece is verified before it is written. What exists is never overwritten. After an interruption the same command
 goes on where it stopped; a running node goes on by itself."
@@ -192,6 +194,23 @@ Examples:
 After that, `potluck node --share DIR` needs no --tracker: this data folder belongs to that swarm. An invitation that is
 mistyped, used up, expired or revoked ends with exit code 6.")]
     Join(JoinArgs),
+    /// Check whether downloads are still what they were, and repair those that are not
+    #[command(after_help = "\
+Examples:
+  potluck verify                      all that this node has downloaded
+  potluck verify ~/Downloads/potluck  what lies in a folder, or a file
+  potluck verify --check              only look
+
+Of a damaged file only the wrong pieces are fetched. The file that was there is kept beside it as NAME (damaged).EXT: it may
+be what you made of it.")]
+    Verify {
+        /// A content id, a potluck: link, or the path of a file or folder
+        #[arg(value_name = "REF|PATH")]
+        what: Option<String>,
+        /// Repair nothing
+        #[arg(long)]
+        check: bool,
+    },
     /// Connect to a peer or a tracker by its address
     #[command(after_help = "\
 Example:
@@ -351,6 +370,9 @@ impl Verb {
             Self::Watch(args) => Command::Watch { text: query_text(&args.words, args.ext.as_deref(), args.min_size, args.max_size)? },
             Self::Download(args) => Command::Download(args.wish(here)),
             Self::Join(args) => Command::Join { invitation: args.text(here)? },
+            Self::Verify { what, check } => {
+                Command::Verify { what: what.as_deref().map(|what| content_or_path(what, here)), repair: !check }
+            }
             Self::Dial { address } => Command::Dial { address: address.to_string() },
             Self::Share(ShareVerb::Add { share }) => Command::ShareAdd { name: share.name.clone(), dir: share.folder(here)? },
             Self::Share(ShareVerb::Rm { share }) => Command::ShareRemove { name: name_or_folder(share, here) },
@@ -402,14 +424,16 @@ impl WhichArgs {
 
 impl DownloadArgs {
     fn wish(&self, here: &Path) -> DownloadWish {
+        let to_stdout = self.into.as_deref() == Some(Path::new("-"));
         DownloadWish {
             refs: self.refs.clone(),
-            into: self.into.as_ref().map(|dir| here.join(dir)),
+            into: self.into.as_ref().filter(|_| !to_stdout).map(|dir| here.join(dir)),
             on_conflict: match self.on_conflict {
                 ConflictArg::Number => OnConflict::Number,
                 ConflictArg::Error => OnConflict::Error,
             },
             timeout_seconds: self.timeout,
+            to_stdout,
         }
     }
 }
@@ -435,6 +459,14 @@ fn shield_exclusions<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> V
         }
     }
     words
+}
+
+/// What to verify: a content as it is, a path absolute.
+fn content_or_path(text: &str, here: &Path) -> String {
+    match text.parse() {
+        Ok(Ref::Content { .. }) => text.to_owned(),
+        Ok(Ref::Place { .. }) | Err(_) => here.join(text).display().to_string(),
+    }
 }
 
 /// A share to remove: its name as it is, its folder absolute.

@@ -69,6 +69,16 @@ impl Console {
         }
     }
 
+    /// Writes bytes of a result as they are, at once.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut streams = self.streams();
+        streams.out.write_all(bytes)?;
+        streams.out.flush()
+    }
+
     /// Writes the results that were printed.
     ///
     /// # Errors

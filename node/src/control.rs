@@ -1,7 +1,7 @@
 //! The control socket: how a verb in another terminal speaks to the node that runs on a data folder.
 //!
 //! A client connects to the unix socket `control.sock` in the data folder and sends one [`Command`] as a line of JSON. The
-//! node answers with lines `{"item":…}` and ends with `{"end":null}`, or `{"end":{"failure":…,"message":…}}`. A client that
+//! node answers with lines `{"item":…}`, or `{"chunk":BYTES}` and then so many bytes of a file, and ends with `{"end":null}`, or `{"end":{"failure":…,"message":…}}`. A client that
 //! goes away stops following; what its command began goes on.
 //!
 //! The socket is the user's alone: mode 0600, in a folder that nobody else can write to, and the user of each client is
@@ -39,6 +39,8 @@ const MAX_CLIENTS: usize = 32;
 const MAX_COMMAND_BYTES: usize = 64 << 10;
 /// Longest line of an answer in bytes: a hit with all its holders, with room.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Most bytes of a file at a time: a piece.
+const MAX_CHUNK_BYTES: usize = potluck_common::geometry::PIECE_BYTES as usize;
 /// A client that has said nothing for so long is sent away, so that it does not keep the place of another.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
 /// Rest after the system refused to accept, for instance because too many files are open.
@@ -50,6 +52,8 @@ const ACCEPT_REST: Duration = Duration::from_millis(200);
 enum Answer {
     /// One more.
     Item(Item),
+    /// So many bytes of a file follow as they are, after the end of the line.
+    Chunk(usize),
     /// No more; `None`: it is done.
     End(Option<CommandError>),
 }
@@ -171,6 +175,16 @@ impl Executor for RunningNode {
                         return Ok(()); // nobody wants the rest
                     }
                 }
+                Answer::Chunk(length) => {
+                    let mut bytes = vec![0; length.min(MAX_CHUNK_BYTES)];
+                    read.read_exact(&mut bytes).await.map_err(gone)?;
+                    if length > MAX_CHUNK_BYTES {
+                        return Err(gone(io::ErrorKind::InvalidData.into()));
+                    }
+                    if out.send(Item::Chunk(bytes)).await.is_err() {
+                        return Ok(()); // nobody wants the rest
+                    }
+                }
                 Answer::End(None) => return Ok(()),
                 Answer::End(Some(error)) => return Err(error),
             }
@@ -205,7 +219,14 @@ async fn tell<E: Executor>(executor: &E, command: Command, write: &mut BufWriter
     let (sender, mut items) = mpsc::channel(ITEM_QUEUE);
     let relay = async {
         while let Some(item) = items.recv().await {
-            write_line(write, &Answer::Item(item), items.is_empty()).await?;
+            match item {
+                Item::Chunk(bytes) => {
+                    write_line(write, &Answer::Chunk(bytes.len()), false).await?;
+                    write.write_all(&bytes).await?;
+                    write.flush().await?;
+                }
+                item => write_line(write, &Answer::Item(item), items.is_empty()).await?,
+            }
         }
         io::Result::Ok(())
     };

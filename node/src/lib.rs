@@ -13,8 +13,8 @@
 //! | [`types`], [`error`], [`config`] | what goes in and out of the facade |
 //! | `membership` | joining a private swarm; which swarm a node is in |
 //! | `trackers` | a task a tracker: keeps the registration, publishes what changes; finds trackers where none is named |
-//! | `shares`, `indexer`, `browse` | what the node offers; the threads that list and hash it; answers about it |
-//! | `downloads` | a task that glues the scheduler to network and disk; the verb `download` |
+//! | `shares`, `indexer`, `browse` | what the node offers, its downloads with it; the threads that list and hash it; answers about it |
+//! | `downloads` | a task that glues the scheduler to network and disk; the verbs `download` and `verify` |
 //! | `uploads` | a task that glues the upload slots to disk and network |
 //! | `folders`, `reading` | a peer's folders a level at a time; a download's bytes while they come |
 //! | `dialling` | which addresses are dialled that a tracker or a peer told |
@@ -39,10 +39,12 @@
 //! 7. `downloads/finish.rs`: every 64 MiB or five seconds the file is synced, then the bitmap of verified pieces is
 //!    committed; at the end it is renamed into its place without replacing anything.
 //!
+//! With `-o -` nothing is renamed: `downloads/stream.rs` reads the pieces back in order and hands them to the face that asked.
+//!
 //! # Serving a piece
 //!
 //! `net/event_loop.rs` → `node.rs` (router) → `uploads.rs`: [`core::upload_slots`] decides when; the content id is looked
-//! up in `shares.rs`, read beneath the share's open handle (`store/share_dir.rs`) and sent, unless the file is not what
+//! up in `shares.rs` — among files of shares, and downloads, which are offered as they grow — read beneath the share's open handle (`store/share_dir.rs`) and sent, unless the file is not what
 //! was hashed: then the asker is told `Changed`, and the share is listed again.
 //!
 //! # Deliberately absent

@@ -51,6 +51,8 @@ const IDENTIFY_PATIENCE: Duration = Duration::from_secs(3);
 const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long stopping may take in all.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// What is read as it comes passes through this folder in the data folder.
+const STREAM_DIR: &str = "streams";
 /// The file of the identity key in the data folder.
 const IDENTITY_FILE: &str = "identity";
 
@@ -123,6 +125,8 @@ impl Node {
             events: events.clone(),
             download_dir: config.download_dir.clone(),
             resume: !config.one_shot,
+            offers: (!config.one_shot).then(|| Arc::clone(&shares)),
+            stream_dir: config.data_dir.join(STREAM_DIR),
         });
         let larder = Larder::new(Arc::clone(&shares), Arc::clone(&state), downloads.clone(), indexer.clone(), buffers);
         let reads = disk_threads("potluck-reads")?;
@@ -221,6 +225,14 @@ impl Node {
 
     pub(crate) fn downloads(&self) -> &Downloads {
         &self.0.downloads
+    }
+
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.0.state
+    }
+
+    pub(crate) fn stream_dir(&self) -> PathBuf {
+        self.0.config.data_dir.join(STREAM_DIR)
     }
 
     pub(crate) fn uploads(&self) -> &Uploads {

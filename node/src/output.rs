@@ -12,9 +12,9 @@ use potluck_common::escape::Escaped;
 pub(crate) use self::table::shorten;
 use self::table::{Align, Row, Table};
 use crate::console::{Console, Terminals};
-use crate::error::CommandError;
+use crate::error::{CommandError, Failure};
 use crate::progress::Progress;
-use crate::types::{Event, Item, SearchNote, TransferLine};
+use crate::types::{Command, Event, Item, SearchNote, TransferLine};
 
 /// For whom to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,13 +38,28 @@ pub struct Output {
     progress: Option<Progress>,
     /// Whether a search found something that can be downloaded.
     hits: bool,
+    /// Whether stdout is for the bytes of a file, and everything else for stderr.
+    to_stdout: bool,
 }
 
 impl Output {
     /// An answer that begins.
     #[must_use]
     pub fn new(console: &Console, face: Face, today: SystemTime) -> Self {
-        Self { console: console.clone(), face, today, table: None, progress: None, hits: false }
+        Self { console: console.clone(), face, today, table: None, progress: None, hits: false, to_stdout: false }
+    }
+
+    /// The answer to a command that begins. One that puts a file onto stdout has everything else printed to stderr.
+    ///
+    /// # Errors
+    /// When a file would go to a terminal.
+    pub fn of(command: &Command, console: &Console, face: Face, today: SystemTime) -> Result<Self, CommandError> {
+        let to_stdout = matches!(command, Command::Download(wish) if wish.to_stdout);
+        if to_stdout && face.terminals.out_width.is_some() {
+            let message = "a terminal shows no files; send the output on: `potluck download REF -o - | PROGRAM`";
+            return Err(CommandError::new(Failure::Usage, message));
+        }
+        Ok(Self { to_stdout, ..Self::new(console, face, today) })
     }
 
     /// Prints a line of the answer; rows of a table can wait until [`Output::finish`].
@@ -52,9 +67,12 @@ impl Output {
     /// # Errors
     /// When stdout cannot be written.
     pub fn item(&mut self, item: &Item, now: Instant) -> io::Result<()> {
+        if let Item::Chunk(bytes) = item {
+            return self.console.bytes(bytes);
+        }
         if self.face.json {
             if let Some(json) = item.to_json() {
-                self.console.result(&json)?;
+                self.say(&json)?;
             }
             if let Item::SearchNote(note) = item {
                 self.search_note(note);
@@ -85,6 +103,8 @@ impl Output {
             }
             Item::News(line) => self.lines(vec![text::news(line)]),
             Item::Transfer(line) => self.transfer(line, now),
+            Item::Chunk(_) => Ok(()), // written above
+            Item::Verified(line) => self.lines(vec![text::verified(line)]),
             Item::Tracker(line) => self.lines(vec![text::tracker(line)]),
             Item::Joined(line) => self.lines(text::joined(line)),
             Item::Dialled(line) => self.lines(vec![text::dialled(line)]),
@@ -128,13 +148,22 @@ impl Output {
                 if *already_there {
                     self.note(&format!("already there: {}", Escaped(path)));
                 }
-                self.console.result(&Escaped(path).to_string())
+                self.say(&Escaped(path).to_string())
             }
             TransferLine::Failed { name, error, .. } => {
                 self.console.note(&format!("error: {}: {}", Escaped(name), Escaped(error)));
                 Ok(())
             }
         }
+    }
+
+    /// Prints a line of a result.
+    fn say(&self, line: &str) -> io::Result<()> {
+        if self.to_stdout {
+            self.console.note(line);
+            return Ok(());
+        }
+        self.console.result(line)
     }
 
     fn search_note(&self, note: &SearchNote) {

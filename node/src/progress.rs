@@ -183,6 +183,7 @@ mod tests {
             fetched,
             sources,
             already_there,
+            kept: None,
         };
         all.handle(&done(100 << 20, 3, false));
         all.handle(&done(0, 0, true));

@@ -82,7 +82,7 @@ impl Run {
     /// Executes a command and prints its answer, until a signal comes.
     async fn answer<E: Executor>(&mut self, executor: &E, command: Command, then: &str) -> Result<(), Broken> {
         let download = matches!(command, Command::Download(_));
-        let mut output = Output::new(&self.console, self.face, clock::today());
+        let mut output = Output::of(&command, &self.console, self.face, clock::today())?;
         tokio::select! {
             result = answer(executor, command, &mut output) => result,
             _ = self.signals.next() => {

@@ -3,6 +3,8 @@
 //! One table under one lock, never held across an await or a read from disk. `indexer.rs` fills it; trackers.rs
 //! publishes its journal; uploads.rs asks it where a content lies; browse.rs answers searches from its index.
 
+mod offers;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,7 @@ use potluck_common::share_path::SharePath;
 use potluck_common::wire::index::Entry;
 use tokio::sync::watch;
 
+use self::offers::Offers;
 use crate::core::journal::Journal;
 use crate::store::{ShareDir, Stamp};
 use crate::types::ShareLine;
@@ -38,6 +41,8 @@ pub(crate) struct Table {
     files: HashMap<SharePath, Stamp>,
     /// Where the hashed ones are, by content.
     contents: HashMap<ContentId, Vec<SharePath>>,
+    /// What is offered beside them.
+    offers: Offers,
     /// What of them is told, and since when.
     pub(crate) journal: Journal,
     /// What of them is found.
@@ -92,7 +97,14 @@ impl Shares {
     pub(crate) fn new(epoch: u64) -> Self {
         let mut index = Index::new();
         index.set_online(ME, true);
-        let table = Table { shares: BTreeMap::new(), files: HashMap::new(), contents: HashMap::new(), journal: Journal::new(epoch), index };
+        let table = Table {
+            shares: BTreeMap::new(),
+            files: HashMap::new(),
+            contents: HashMap::new(),
+            offers: Offers::default(),
+            journal: Journal::new(epoch),
+            index,
+        };
         Self { table: Mutex::new(table), revision: watch::Sender::new(0), tending: Mutex::new(()) }
     }
 
@@ -242,6 +254,7 @@ impl Table {
         self.remove(&file.path);
         self.files.insert(file.path.clone(), file.stamp);
         if let Some(id) = file.content_id {
+            self.withdraw_offer(&id);
             self.contents.entry(id).or_default().push(file.path.clone());
         }
         if let Some(share) = self.shares.get_mut(file.path.share()) {

@@ -169,7 +169,7 @@ pub fn read(line: &str) -> Result<Asked, CommandError> {
 pub async fn execute<E: Executor>(executor: &E, cli: &Cli, here: &Path, console: &Console, face: Face) -> Result<(), Broken> {
     let face = Face { json: cli.global.json, quiet: cli.global.quiet, ..face };
     let Some(command) = cli.verb.command(here)? else { return Ok(()) };
-    let mut output = Output::new(console, face, clock::today());
+    let mut output = Output::of(&command, console, face, clock::today())?;
     match answer(executor, command, &mut output).await {
         Err(Broken::Failed(error)) => {
             output::error(console, &error);

@@ -4,6 +4,7 @@
 //! scripts depend on them.
 
 mod transfers;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use transfers::{DownloadAction, DownloadLine, LimitsLine, LinkLine, PieceMap, SourceLine, TransferLine, UploadLine};
+pub use verify::VerifyLine;
 
 /// What a user can ask of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +56,13 @@ pub enum Command {
     Join {
         /// The line that was given to us.
         invitation: String,
+    },
+    /// Check finished downloads, and repair those that are damaged.
+    Verify {
+        /// A content id, a link, or an absolute path of a file or folder; `None`: all of them.
+        what: Option<String>,
+        /// Whether to repair what is damaged.
+        repair: bool,
     },
     /// Connect to a peer or a tracker by multiaddr.
     Dial {
@@ -119,6 +128,9 @@ pub struct DownloadWish {
     pub on_conflict: OnConflict,
     /// Give up after so many seconds without a source; `None`: the verb waits as long as its caller does.
     pub timeout_seconds: Option<u64>,
+    /// Whether the bytes go to whoever asks, in order, and into no folder.
+    #[serde(default)]
+    pub to_stdout: bool,
 }
 
 /// What to do when another file has the name of a download. It is never overwritten.
@@ -160,6 +172,11 @@ pub enum Item {
     Transfer(TransferLine),
     /// A membership.
     Joined(JoinLine),
+    /// The next bytes of a file that is read as it comes. No line: faces carry it in ways of their own.
+    #[serde(skip)]
+    Chunk(Vec<u8>),
+    /// What became of a finished download.
+    Verified(VerifyLine),
     /// Who answered a dial.
     Dialled(DialLine),
     /// A share.
@@ -190,7 +207,8 @@ impl Item {
             Item::Hit(line) | Item::News(line) => serde_json::to_string(line),
             Item::Folder(line) => serde_json::to_string(line),
             Item::PageLink(line) => serde_json::to_string(line),
-            Item::SearchNote(_) | Item::Page(_) => return None,
+            Item::SearchNote(_) | Item::Page(_) | Item::Chunk(_) => return None,
+            Item::Verified(line) => serde_json::to_string(line),
             Item::Transfer(line) => serde_json::to_string(line),
             Item::Joined(line) => serde_json::to_string(line),
             Item::Dialled(line) => serde_json::to_string(line),

@@ -17,7 +17,7 @@ use potluck_common::transport::key_of;
 use potluck_common::wire::piece::{FileAnswer, Header, MAX_HASHES, MAX_HAVE, Request};
 use potluck_common::wire::{Bounded, MAX_BODY_BYTES, Refusal};
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::clock::now;
 use crate::core::upload_ledger::{Upload, UploadKey, UploadLedger};
@@ -37,6 +37,10 @@ const FINISHED_QUEUE: usize = 64;
 const OPEN_FILES: usize = 32;
 /// Weight of a request that moves few bytes: what it costs to look up.
 const SMALL_BYTES: u64 = 4 << 10;
+/// An answer that is not sent after this time makes room for another: who reads slowly must not keep all others waiting.
+const SLOT_TIME: Duration = Duration::from_secs(5);
+/// Answers that are under way beyond that time, with a body each. When there are more, whoever has most of them is disconnected.
+const MAX_LAGGING: usize = 64;
 /// How often the rate is measured.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -118,8 +122,13 @@ struct Server {
     /// Requests that wait for a slot.
     waiting: HashMap<ServeId, (PeerId, Request, PieceReply)>,
     finished: mpsc::Sender<ServeId>,
+    lagging: Arc<Lagging>,
     next: u64,
 }
+
+/// Answers that take long, by who reads them.
+#[derive(Default)]
+struct Lagging(Mutex<HashMap<PeerId, usize>>);
 
 /// Starts the task; requests go to the sender that it gives back.
 pub(crate) fn start(
@@ -133,7 +142,17 @@ pub(crate) fn start(
     let (finished, finished_queue) = mpsc::channel(FINISHED_QUEUE);
     let uploads = Arc::new(Uploads::new(limit_up));
     let slots = UploadSlots::new(upload_slots::Config { limit_up, ..upload_slots::Config::default() });
-    let server = Server { net, larder, disk, uploads: Arc::clone(&uploads), slots, waiting: HashMap::new(), finished, next: 0 };
+    let server = Server {
+        net,
+        larder,
+        disk,
+        uploads: Arc::clone(&uploads),
+        slots,
+        waiting: HashMap::new(),
+        finished,
+        lagging: Arc::default(),
+        next: 0,
+    };
     tokio::spawn(server.run(queue, finished_queue, events));
     (uploads, requests)
 }
@@ -223,18 +242,37 @@ impl Server {
         let (net, larder, uploads, finished) = (self.net.clone(), self.larder.clone(), Arc::clone(&self.uploads), self.finished.clone());
         let disk = self.disk.clone();
         let key = key_of(&peer).zip(shown_content(&request)).map(|(peer, content_id)| UploadKey { peer, content_id });
+        let lagging = Arc::clone(&self.lagging);
         tokio::spawn(async move {
+            let mut holds_slot = true;
             if reply.is_open() {
                 key.inspect(|key| uploads.ledger().begin(*key, now()));
                 let answer = disk.run(move || larder.answer(&request)).await;
                 let answer = answer.unwrap_or_else(|| Header::Refused { why: Refusal::Unavailable, queue: None }.into());
                 let bytes = answer.body.len() as u64;
-                // The slot is held, and the body in memory, until the last byte is with the system.
-                let sent = if net.answer_piece(reply, answer).await { bytes } else { 0 };
+                // The slot is held until the last byte is with the system, or for too long; the body stays in memory.
+                let mut sending = std::pin::pin!(net.answer_piece(reply, answer));
+                let sent = match timeout(SLOT_TIME, &mut sending).await {
+                    Ok(sent) => sent,
+                    Err(_) => {
+                        holds_slot = false;
+                        let _ = finished.send(id).await; // the node is stopping
+                        if let Some(slowest) = lagging.begin(peer) {
+                            tracing::info!(peer = %slowest, "event=slow_reader");
+                            net.disconnect(slowest).await;
+                        }
+                        let sent = sending.await;
+                        lagging.end(&peer);
+                        sent
+                    }
+                };
+                let sent = if sent { bytes } else { 0 };
                 uploads.bytes.fetch_add(sent, Ordering::Relaxed);
                 key.inspect(|key| uploads.ledger().end(*key, sent, now()));
             }
-            let _ = finished.send(id).await;
+            if holds_slot {
+                let _ = finished.send(id).await; // the node is stopping
+            }
         });
     }
 }
@@ -248,6 +286,27 @@ fn shown_content(request: &Request) -> Option<Option<ContentId>> {
             _ => None,
         }),
         Request::Hashes { .. } | Request::Have { .. } => None,
+    }
+}
+
+impl Lagging {
+    /// One more for a peer. Returns who has most when there are too many.
+    fn begin(&self, peer: PeerId) -> Option<PeerId> {
+        let mut lagging = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *lagging.entry(peer).or_default() += 1;
+        let is_too_much = lagging.values().sum::<usize>() > MAX_LAGGING;
+        lagging.iter().max_by_key(|(_, count)| **count).filter(|_| is_too_much).map(|(peer, _)| *peer)
+    }
+
+    /// One less.
+    fn end(&self, peer: &PeerId) {
+        let mut lagging = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = lagging.get_mut(peer) {
+            *count -= 1;
+            if *count == 0 {
+                lagging.remove(peer);
+            }
+        }
     }
 }
 
@@ -276,8 +335,12 @@ impl Larder {
         answer.unwrap_or_else(|why| Header::Refused { why, queue: None }.into())
     }
 
+    /// Where a content can be read: in a share, or where a download of it is.
     fn place(&self, id: &ContentId) -> Option<Place> {
-        self.shares.lock().place(id)
+        let table = self.shares.lock();
+        let (shared, offered) = (table.place(id), table.offered(id));
+        drop(table); // a folder is opened below
+        shared.or_else(|| offered?.place())
     }
 
     /// How a file that can be served is cut.
@@ -405,7 +468,10 @@ impl Larder {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| known != id);
         if let Some(place) = self.place(id) {
             tracing::info!(path = %place.path, %error, "a shared file is not what it was; it is looked at again");
-            self.shares.change(|table| table.remove(&place.path));
+            self.shares.change(|table| {
+                table.remove(&place.path);
+                table.withdraw_offer(id);
+            });
             self.indexer.list(place.path.share());
         }
         match error {

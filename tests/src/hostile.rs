@@ -62,6 +62,10 @@ pub enum Lie {
     Refuse(Refusal),
     /// The request is taken and never answered.
     Stall,
+    /// The right answer, a byte every two seconds.
+    Drip,
+    /// The right answer twice.
+    Repeated,
     /// The answer to another request: a list of pieces where bytes were asked for, and the other way round.
     AnotherKind,
 }
@@ -279,6 +283,8 @@ impl Plan {
             Lie::NoCbor => return Some(Said::Bytes(vec![0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff, 1, 2, 3])),
             Lie::Endless => return Some(Said::Endless(frame(&honest.0, &honest.1))),
             Lie::Stall => return None,
+            Lie::Drip => return Some(Said::Drip(frame(&honest.0, &honest.1))),
+            Lie::Repeated => return Some(Said::Bytes(frame(&honest.0, &honest.1).repeat(2))),
             Lie::WrongBytes | Lie::RandomHashes | Lie::HashesOfAnotherFile => honest,
         };
         Some(Said::Bytes(frame(&answer.0, &answer.1)))

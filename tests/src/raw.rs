@@ -52,6 +52,8 @@ pub(crate) fn swarm() -> Result<Swarm<Behaviour>> {
         .build())
 }
 
+/// Time between two bytes of a message that drips: far below any rate that is of use.
+const DRIP_INTERVAL: Duration = Duration::from_secs(2);
 /// Bytes of one write of an endless message.
 const BLOCK: usize = 64 << 10;
 
@@ -64,6 +66,8 @@ pub(crate) enum Said<T> {
     Bytes(Vec<u8>),
     /// These bytes, and then zeros until the other side closes.
     Endless(Vec<u8>),
+    /// These bytes, one at a time, so slowly that it never comes to an end.
+    Drip(Vec<u8>),
 }
 
 /// A codec whose messages may also be raw bytes.
@@ -96,6 +100,7 @@ where
             Said::Plain(request) => self.0.write_request(protocol, io, request).await,
             Said::Bytes(bytes) => io.write_all(&bytes).await,
             Said::Endless(first) => write_without_end(io, &first).await,
+            Said::Drip(bytes) => drip(io, &bytes).await,
         }
     }
 
@@ -109,8 +114,18 @@ where
             Said::Plain(answer) => self.0.write_response(protocol, io, answer).await,
             Said::Bytes(bytes) => io.write_all(&bytes).await,
             Said::Endless(first) => write_without_end(io, &first).await,
+            Said::Drip(bytes) => drip(io, &bytes).await,
         }
     }
+}
+
+async fn drip<T: AsyncWrite + Unpin>(io: &mut T, bytes: &[u8]) -> io::Result<()> {
+    for byte in bytes {
+        io.write_all(std::slice::from_ref(byte)).await?;
+        io.flush().await?;
+        tokio::time::sleep(DRIP_INTERVAL).await;
+    }
+    Ok(())
 }
 
 async fn write_without_end<T: AsyncWrite + Unpin>(io: &mut T, first: &[u8]) -> io::Result<()> {

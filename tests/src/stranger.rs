@@ -99,6 +99,35 @@ impl Stranger {
         }
     }
 
+    /// Sends these bytes as a request so many times at once, and reads what comes back until `enough` replies are there. Then
+    /// it reads nothing more, as long as no other method runs: what was not read stays with the other side. Returns how many
+    /// replies were answers and no ends of streams.
+    ///
+    /// # Errors
+    /// When so many replies do not come.
+    pub fn flood(&mut self, door: Door, bytes: &[u8], times: usize, enough: usize) -> Result<usize> {
+        let (other, behaviour) = (self.other, self.swarm.behaviour_mut());
+        for _ in 0..times {
+            match door {
+                Door::Index => drop(behaviour.index.send_request(&other, Said::Bytes(bytes.to_vec()))),
+                Door::Piece => drop(behaviour.piece.send_request(&other, Said::Bytes(bytes.to_vec()))),
+            }
+        }
+        let (mut answers, mut replies) = (0, 0);
+        self.until("replies to a flood", PATIENCE, |event| {
+            match event {
+                SwarmEvent::Behaviour(BehaviourEvent::Index(Event::Message { message: Message::Response { .. }, .. }))
+                | SwarmEvent::Behaviour(BehaviourEvent::Piece(Event::Message { message: Message::Response { .. }, .. })) => {
+                    (answers, replies) = (answers + 1, replies + 1);
+                }
+                SwarmEvent::Behaviour(BehaviourEvent::Index(Event::OutboundFailure { .. }))
+                | SwarmEvent::Behaviour(BehaviourEvent::Piece(Event::OutboundFailure { .. })) => replies += 1,
+                _ => {}
+            }
+            (replies >= enough).then_some(answers)
+        })
+    }
+
     fn send(&mut self, door: Door, said: &Said<()>, limit: Duration) -> Result<Reply> {
         let (other, behaviour) = (self.other, self.swarm.behaviour_mut());
         match door {
@@ -190,6 +219,7 @@ impl Stranger {
 fn retype<T>(said: &Said<()>) -> Said<T> {
     match said {
         Said::Endless(bytes) => Said::Endless(bytes.clone()),
+        Said::Drip(bytes) => Said::Drip(bytes.clone()),
         Said::Bytes(bytes) => Said::Bytes(bytes.clone()),
         Said::Plain(()) => Said::Bytes(Vec::new()),
     }

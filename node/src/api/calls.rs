@@ -325,7 +325,7 @@ pub(super) async fn downloads(State(api): State<Api>, asked: Asked<Downloads>) -
 pub(super) async fn download(State(api): State<Api>, body: Body<NewDownload>) -> Answer<Begun> {
     let Json(NewDownload { refs, into, on_conflict }) = body?;
     let (sender, mut items) = mpsc::channel(ITEM_QUEUE);
-    let wish = DownloadWish { refs, into, on_conflict, timeout_seconds: None };
+    let wish = DownloadWish { refs, into, on_conflict, timeout_seconds: None, to_stdout: false };
     let mut work = std::pin::pin!(api.0.node.execute(Command::Download(wish), sender));
     let first = tokio::select! {
         biased;

@@ -82,7 +82,7 @@ pub struct DownloadArgs {
     /// What to fetch: a content id, a potluck: link, or PEER:share/path of a file or folder
     #[arg(value_name = "REF", required = true, value_parser = values::reference)]
     pub refs: Vec<String>,
-    /// The folder to put it in [default: the download folder of the node]
+    /// The folder to put it in [default: the download folder of the node]; - writes it to stdout, in order, as it comes
     #[arg(short = 'o', long = "into", value_name = "DIR")]
     pub into: Option<PathBuf>,
     /// What to do when another file has the name: put a number into the new one's, or fail

@@ -59,6 +59,11 @@ fn each_verb_becomes_its_command() {
     assert_eq!(command(&["status"]), Command::Status);
     assert_eq!(command(&["id"]), Command::Id);
     assert_eq!(command(&["share", "ls"]), Command::ShareList);
+    assert_eq!(command(&["verify"]), Command::Verify { what: None, repair: true });
+    let path = Command::Verify { what: Some("/here/films/a b".into()), repair: false };
+    assert_eq!(command(&["verify", "--check", "films/a b"]), path);
+    let Command::Download(wish) = command(&["get", ID, "-o", "-"]) else { panic!("no download") };
+    assert!(wish.to_stdout && wish.into.is_none());
     assert_eq!(command(&["dial", "/ip4/10.0.0.1/tcp/9471"]), Command::Dial { address: "/ip4/10.0.0.1/tcp/9471".into() });
     assert_eq!(command(&["share", "rm", "Music"]), Command::ShareRemove { name: "Music".into() });
     assert_eq!(command(&["share", "rm", "gone/Music"]), Command::ShareRemove { name: "/here/gone/Music".into() });

@@ -27,12 +27,18 @@ pub(super) struct Download {
     pub(super) in_order: bool,
     /// The piece that whoever reads the file as it comes is at.
     pub(super) reading: u32,
+    /// Of a file that is wanted in order: pieces from here on are not asked for yet.
+    pub(super) horizon: u32,
+    /// Of any other: the first piece to ask for, drawn when the first is asked for.
+    start: Option<u32>,
     pub(super) is_paused: bool,
     pub(super) stage: Stage,
     pub(super) sources: Vec<Source>,
     /// When to ask for more sources, and how often that was done since the last success.
     pub(super) search_at: Option<Instant>,
     pub(super) searches: u32,
+    /// How often more sources were looked for while there were some.
+    pub(super) more_searches: u32,
 }
 
 /// What is known of the file's pieces.
@@ -118,7 +124,20 @@ impl Download {
     pub(super) fn new(want: Want, rank: Rank) -> Self {
         let Want { content_id, size, hashes, verified, in_order, .. } = want;
         let stage = Self::first_stage(content_id, size, hashes, verified);
-        Self { content_id, rank, in_order, reading: 0, is_paused: false, stage, sources: Vec::new(), search_at: None, searches: 0 }
+        Self {
+            content_id,
+            rank,
+            in_order,
+            reading: 0,
+            horizon: u32::MAX,
+            start: None,
+            is_paused: false,
+            stage,
+            sources: Vec::new(),
+            search_at: None,
+            searches: 0,
+            more_searches: 0,
+        }
     }
 
     fn first_stage(content_id: ContentId, size: Option<u64>, hashes: Option<Arc<[PieceHash]>>, verified: Option<PieceSet>) -> Stage {
@@ -235,8 +254,13 @@ impl Download {
                     let piece = pieces.pick_rarest(&source.has, cursor, random)?;
                     source.cursor = Some(piece.number() + 1);
                     piece
+                } else if self.in_order {
+                    pieces.pick_in_order(&source.has, self.reading).filter(|piece| piece.number() < self.horizon)?
                 } else {
-                    pieces.pick_in_order(&source.has, self.reading)? // the front grows, and disks on both sides read and write in order
+                    // In order, because disks read and write so; but from a place that chance chose, so that nodes that began
+                    // together have something to give to each other by the time they meet.
+                    let start = *self.start.get_or_insert_with(|| random(pieces.geometry().piece_count() as u32));
+                    pieces.pick_in_order(&source.has, start)?
                 };
                 pieces.start(piece, ask);
                 Some(Job::Piece { file, piece })
@@ -353,16 +377,19 @@ impl Download {
         self.stage = Stage::Listing(Listing::default());
     }
 
-    /// A partial source does not have a piece after all. Returns whether it is a partial source.
-    pub(super) fn source_has_not(&mut self, peer: PeerNo, piece: PieceIndex) -> bool {
+    /// A source does not have a piece. One that was thought to have the whole file is a partial one, which grows: it is
+    /// asked what it has. Returns whether it is a source.
+    pub(super) fn source_has_not(&mut self, peer: PeerNo, piece: PieceIndex, now: Instant) -> bool {
         let Stage::Many(pieces) = &mut self.stage else { return false };
         let Some(source) = self.sources.iter_mut().find(|source| source.peer == peer) else { return false };
         pieces.count_partial(&source.has, false);
-        if let Has::Some(set) = &mut source.has {
-            set.remove(piece);
+        match &mut source.has {
+            Has::Some(set) => drop(set.remove(piece)),
+            Has::All => (source.has, source.refresh) = (Has::Unknown, Some(Refresh::new(0, Some(now)))),
+            Has::Unknown => {}
         }
         pieces.count_partial(&source.has, true);
-        source.refresh.is_some()
+        true
     }
 
     /// Takes everything back that is in flight. Returns the asks that were out for it.

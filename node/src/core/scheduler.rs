@@ -260,6 +260,7 @@ impl Scheduler {
     pub fn read_from(&mut self, file: FileNo, piece: PieceIndex) {
         if let Some(download) = self.downloads.get_mut(&file) {
             (download.in_order, download.reading) = (true, piece.number());
+            self.sort_in(file);
         }
     }
 

@@ -8,10 +8,11 @@ use potluck_common::geometry::Geometry;
 use potluck_common::transport::{key_of, peer_of};
 
 use super::engine::Engine;
-use super::fetch::Outcome;
+use super::fetch::{Outcome, There};
 use super::file::{File, Phase, Shelf};
 use super::job::{Follow, Job};
-use super::{Partial, Wish, lock};
+use super::twin::mend;
+use super::{Partial, Purpose, Wish, lock};
 use crate::clock::{now, unix_seconds};
 use crate::core::piece_set::PieceSet;
 use crate::core::scheduler::{FileNo, Priority, Want};
@@ -31,9 +32,11 @@ pub(super) struct Restored {
 impl Engine {
     /// Reads what the database remembers, and takes it up if the node is one that stays.
     pub(super) async fn remember(&mut self) {
+        self.offer_remembered();
         let state = Arc::clone(&self.setup.state);
-        let download_dir = self.setup.download_dir.clone();
+        let (download_dir, stream_dir) = (self.setup.download_dir.clone(), self.setup.stream_dir.clone());
         let read = tokio::task::spawn_blocking(move || {
+            crate::store::clear_parts(&stream_dir);
             let records = state.downloads().unwrap_or_else(|error| {
                 tracing::warn!(%error, "the downloads of the last run cannot be read");
                 Vec::new()
@@ -44,7 +47,16 @@ impl Engine {
         let restored = read.await.unwrap_or_default();
         self.next_id = restored.iter().map(|one| one.record.id + 1).max().unwrap_or(1);
         if self.setup.resume {
-            let again = restored.into_iter().map(|one| self.take_up(one)).collect();
+            let mut again: Vec<(FileNo, Wish)> = Vec::new();
+            for one in restored {
+                // A crash right after a download that was asked for again leaves two records of one file.
+                let mut same = self.by_content.get(&one.record.content_id).into_iter().flatten();
+                if same.any(|no| self.files.get(no).is_some_and(|file| file.shelf.is_same(&one.shelf))) {
+                    self.forgotten.push(one.record.id);
+                } else {
+                    again.push(self.take_up(one));
+                }
+            }
             self.check(again);
         } else {
             for one in restored {
@@ -68,6 +80,7 @@ impl Engine {
             mtime,
             on_conflict: shelf.on_conflict,
             sources: record.sources.iter().filter_map(|hint| peer_of(&hint.peer)).collect(),
+            purpose: shelf.purpose,
         };
         let mut file = File::new(record.id, shelf, mtime, record.size);
         if record.phase == RecordPhase::Paused {
@@ -90,7 +103,7 @@ impl Engine {
         (no, wish)
     }
 
-    fn new_file_no(&mut self) -> FileNo {
+    pub(super) fn new_file_no(&mut self) -> FileNo {
         self.next_file += 1;
         FileNo(self.next_file)
     }
@@ -135,7 +148,8 @@ impl Engine {
     /// The file of this wish that is under way.
     fn find(&self, wish: &Wish) -> Option<FileNo> {
         let known = self.by_content.get(&wish.content_id)?;
-        known.iter().find(|no| self.files.get(no).is_some_and(|file| file.shelf.is_for(wish) && !file.is_settled())).copied()
+        let is_under_way = |file: &File| file.shelf.is_for(wish) && !matches!(file.phase, Phase::Done(_));
+        known.iter().find(|no| self.files.get(no).is_some_and(is_under_way)).copied()
     }
 
     /// The download of this wish that an earlier run began.
@@ -148,8 +162,7 @@ impl Engine {
     /// Makes a place for a file; it is not asked for before its target was looked at.
     fn begin(&mut self, wish: &Wish) -> FileNo {
         let no = self.new_file_no();
-        let shelf = Shelf::new(no, wish.folder.clone(), wish.target.clone(), wish.content_id, wish.on_conflict);
-        self.insert(no, File::new(self.next_id, shelf, wish.mtime, wish.size));
+        self.insert(no, File::new(self.next_id, Shelf::new(no, wish), wish.mtime, wish.size));
         self.next_id += 1;
         let want = Want {
             content_id: wish.content_id,
@@ -171,11 +184,17 @@ impl Engine {
         }
         let records: Vec<DownloadRecord> =
             new.iter().filter_map(|(no, wish)| self.files.get(no).map(|file| self.record(file, wish))).collect();
+        let shelves: Vec<_> = new.iter().map(|(no, _)| self.files.get(no).map(|file| Arc::clone(&file.shelf))).collect();
         let (state, cancel, outcomes) = (Arc::clone(&self.setup.state), Arc::clone(&self.cancel), self.outcome_sender.clone());
         tokio::task::spawn_blocking(move || {
-            let there: Vec<_> = new.iter().map(|(_, wish)| look(wish, &cancel)).collect();
+            let find = |(wish, shelf): (&Wish, &Option<Arc<Shelf>>)| match shelf {
+                Some(shelf) if wish.purpose == Purpose::Repair => mend(&state, shelf, wish.size, &cancel),
+                _ => look(wish, &cancel),
+            };
+            let there: Vec<_> = new.iter().map(|(_, wish)| wish).zip(&shelves).map(find).collect();
+            let is_wanted = |there: &Result<There, StoreError>| matches!(there, Ok(There::Nothing | There::Pieces { .. }));
             let wanted: Vec<DownloadRecord> =
-                records.into_iter().zip(&there).filter(|(_, there)| matches!(there, Ok(None))).map(|(record, _)| record).collect();
+                records.into_iter().zip(&there).filter(|(_, there)| is_wanted(there)).map(|(record, _)| record).collect();
             if let Err(error) = state.put_downloads(&wanted) {
                 tracing::warn!(%error, "the downloads are not remembered; after a restart they must be asked for again");
             }
@@ -202,24 +221,27 @@ impl Engine {
             phase: if file.phase == Phase::Paused { RecordPhase::Paused } else { RecordPhase::Wanted },
             created: unix_seconds(),
             mtime: wish.mtime.unwrap_or(0),
+            replaces: wish.purpose == Purpose::Repair,
             sources: wish.sources.iter().filter_map(hint).collect(),
             verified: Vec::new(),
         }
     }
 
-    pub(super) fn on_checked(&mut self, no: FileNo, there: Result<Option<PathBuf>, StoreError>) {
+    pub(super) fn on_checked(&mut self, no: FileNo, there: Result<There, StoreError>) {
         match there {
-            Ok(None) => {
-                match self.files.get_mut(&no) {
-                    Some(file) if file.phase == Phase::Checking => {
-                        file.phase = Phase::Fetching;
-                        self.scheduler.resume(no);
-                    }
-                    Some(file) if file.phase == Phase::Paused => self.keep_phase(no, RecordPhase::Paused), // its record is newer
+            Ok(There::Nothing) => {
+                match self.files.get(&no).map(|file| file.phase.clone()) {
+                    Some(Phase::Checking) if self.becomes_twin(no) => {}
+                    Some(Phase::Checking | Phase::Finishing) => self.fetch_now(no),
+                    Some(Phase::Paused) => self.keep_phase(no, RecordPhase::Paused), // its record is newer
                     _ => {}
                 }
             }
-            Ok(Some(path)) => {
+            Ok(There::Pieces { hashes, verified }) => {
+                self.take_pieces(no, hashes, verified);
+                self.fetch_now(no);
+            }
+            Ok(There::Whole(path)) => {
                 self.scheduler.remove(no);
                 self.settle_done(no, path, true);
             }
@@ -230,11 +252,24 @@ impl Engine {
         }
     }
 
+    /// Goes on from pieces that were found.
+    fn take_pieces(&mut self, no: FileNo, hashes: Arc<[PieceHash]>, verified: PieceSet) {
+        let Some(file) = self.files.get_mut(&no) else { return };
+        let size = verified.geometry().size();
+        file.size = Some(size);
+        let content_id = file.shelf.content_id;
+        let sources: Vec<_> = self.scheduler.sources(no).map(|source| source.peer).collect();
+        let (hashes, verified) = (Some(hashes), Some(verified));
+        self.scheduler.add(no, Want { content_id, size: Some(size), hashes, verified, priority: Priority::Normal, in_order: false });
+        sources.into_iter().for_each(|peer| self.scheduler.handle_source(no, peer, now()));
+    }
+
     /// Lets others fetch what is there of a file.
     pub(super) fn publish(&self, no: FileNo) {
         let Some(file) = self.files.get(&no) else { return };
         let (Some(part), Some(verified)) = (file.shelf.open_part(), self.scheduler.verified(no)) else { return };
         lock(&self.board.partial).insert(file.shelf.content_id, Partial { part, verified: verified.clone() });
+        self.offer_partial(no);
     }
 }
 
@@ -242,24 +277,33 @@ impl Engine {
 ///
 /// # Errors
 /// When the folder cannot be used, or another file has the name and that is an error.
-fn look(wish: &Wish, cancel: &std::sync::atomic::AtomicBool) -> Result<Option<PathBuf>, StoreError> {
+fn look(wish: &Wish, cancel: &std::sync::atomic::AtomicBool) -> Result<There, StoreError> {
     let dir = DownloadDir::open(&wish.folder)?;
-    let shelf = Shelf::new(FileNo(0), wish.folder.clone(), wish.target.clone(), wish.content_id, wish.on_conflict);
-    let target = shelf.target_path()?;
+    let target = Shelf::new(FileNo(0), wish).target_path()?;
     let path = dir.path_of(&target);
     if wish.size.is_some_and(|size| already_there(&dir, &target, wish.content_id, size, cancel)) {
-        return Ok(Some(path));
+        return Ok(There::Whole(path));
     }
     if wish.on_conflict == OnConflict::Error && dir.is_taken(&target) {
         return Err(StoreError::Exists { path });
     }
-    Ok(None)
+    Ok(There::Nothing)
 }
 
 /// What is left of a download of an earlier run. Blocks.
 fn restore(state: &State, record: DownloadRecord, download_dir: &std::path::Path) -> Restored {
     let folder = record.folder.as_ref().map_or_else(|| download_dir.to_owned(), PathBuf::from);
-    let shelf = Shelf::new(FileNo(0), folder, record.target.clone(), record.content_id, OnConflict::Number);
+    let wish = Wish {
+        content_id: record.content_id,
+        size: record.size,
+        target: record.target.clone(),
+        folder,
+        mtime: None,
+        on_conflict: OnConflict::Number,
+        sources: Vec::new(),
+        purpose: if record.replaces { Purpose::Repair } else { Purpose::Keep },
+    };
+    let shelf = Shelf::new(FileNo(0), &wish);
     let geometry = record.size.and_then(|size| Geometry::new(size).ok());
     let hashes = geometry.and_then(|geometry| state.pieces(record.content_id, geometry).ok().flatten()).map(Arc::from);
     let verified = geometry.filter(|_| hashes.is_some() && record.verified.iter().any(|byte| *byte != 0)).and_then(|geometry| {

@@ -145,6 +145,7 @@ impl Engine {
             mtime: file.mtime,
             on_conflict: file.shelf.on_conflict,
             sources: file.came_from.keys().filter_map(peer_of).collect(),
+            purpose: file.shelf.purpose,
         };
         self.failed.push(Failed { line, wish });
     }

@@ -18,7 +18,8 @@ use super::control::Failed;
 use super::fetch::{Fetch, Goal, Outcome, Spoiled};
 use super::file::{File, Phase};
 use super::job::Job;
-use super::{Board, Command, MAX_IN_FLIGHT_BYTES, Setup, lock};
+use super::keep::Keepsakes;
+use super::{Board, Command, MAX_IN_FLIGHT_BYTES, Purpose, Setup, lock};
 use crate::asking::Found;
 use crate::clock::{now, unix_seconds};
 use crate::core::scheduler::{Ask, AskId, Config, Event as Decided, FileNo, Misdeed, Scheduler, Verdict, What};
@@ -35,6 +36,8 @@ const TICK: Duration = Duration::from_millis(250);
 pub(super) struct Engine {
     pub(super) setup: Setup,
     pub(super) board: Arc<Board>,
+    /// How readers of streams speak to this task.
+    pub(super) commands: mpsc::WeakSender<Command>,
     pub(super) scheduler: Scheduler,
     pub(super) files: BTreeMap<FileNo, File>,
     /// The same files by content: a folder of thousands finds those that are under way without looking at each.
@@ -58,6 +61,8 @@ pub(super) struct Engine {
     pub(super) next_job: u64,
     /// Records of finished downloads that are still in the database.
     pub(super) forgotten: Vec<u64>,
+    /// Downloads that are done, until that is written down and they are offered.
+    pub(super) keepsakes: Keepsakes,
     /// Verified bytes in this run.
     pub(super) bytes: u64,
     /// Ends what reads and hashes in the background.
@@ -72,12 +77,13 @@ struct Out {
 }
 
 impl Engine {
-    pub(super) fn new(setup: Setup, board: Arc<Board>) -> Self {
+    pub(super) fn new(setup: Setup, board: Arc<Board>, commands: mpsc::WeakSender<Command>) -> Self {
         let (outcome_sender, outcomes) = mpsc::channel(OUTCOME_QUEUE);
         let config = Config { max_in_flight_bytes: MAX_IN_FLIGHT_BYTES, ..Config::default() };
         Self {
             setup,
             board,
+            commands,
             scheduler: Scheduler::new(config, rand::random()),
             files: BTreeMap::new(),
             by_content: HashMap::new(),
@@ -94,6 +100,7 @@ impl Engine {
             next_id: 1,
             next_job: 0,
             forgotten: Vec::new(),
+            keepsakes: Keepsakes::default(),
             bytes: 0,
             cancel: Arc::default(),
         }
@@ -142,6 +149,10 @@ impl Engine {
             Command::Wish { wishes, reply } => {
                 let _ = reply.send(self.wish(wishes));
             }
+            Command::Stream { wish, reply } => {
+                let _ = reply.send(self.stream(&wish)); // who does not wait any more is noticed at the next tick
+            }
+            Command::Consumed { file, pieces } => self.on_consumed(file, pieces),
             Command::List(reply) => {
                 let _ = reply.send(self.lines());
             }
@@ -152,6 +163,7 @@ impl Engine {
                 let _ = reply.send(self.look_into(id));
             }
             Command::ReadFrom { id, piece } => self.read_from(id, piece),
+            Command::Settle(reply) => self.settle(reply),
             Command::Stop(_) => {}
         }
     }
@@ -299,6 +311,7 @@ impl Engine {
                 self.scheduler.handle_verified(ask, file, piece, now());
                 self.count(file, peer, bytes);
                 self.share_piece(file, piece);
+                self.flow(file);
                 self.save_if_due(file);
             }
             Err(Spoiled::Wrong) => self.scheduler.handle_bad(ask, file, Misdeed::WrongBytes, now()),
@@ -309,7 +322,7 @@ impl Engine {
 
     /// Lets others fetch a piece that has come.
     fn share_piece(&self, file: FileNo, piece: PieceIndex) {
-        let Some(known) = self.files.get(&file) else { return };
+        let Some(known) = self.files.get(&file).filter(|known| known.shelf.purpose != Purpose::Stream) else { return };
         if let Some(partial) = lock(&self.board.partial).get_mut(&known.shelf.content_id) {
             partial.verified.insert(piece);
             return;
@@ -383,7 +396,9 @@ impl Engine {
             self.scheduler.handle_progress(*ask, out.meter.bytes(), now);
         }
         self.retry_disks(now);
+        self.drop_unread();
         self.measure(now);
+        self.offer_finished(now);
         let due: Vec<FileNo> = self.files.iter().filter(|(_, file)| file.is_save_due(now)).map(|(no, _)| *no).collect();
         due.into_iter().for_each(|file| self.save(file));
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::file::Shelf;
 use crate::asking::{Asking, Found};
+use crate::core::piece_set::PieceSet;
 use crate::core::scheduler::{Ask, AskId, FileNo, What};
 use crate::disk_threads::DiskThreads;
 use crate::net::AskError;
@@ -39,13 +40,23 @@ pub(super) enum Outcome {
     /// The peer broke the protocol.
     Nonsense { ask: AskId },
     /// A file was looked for on the disk: where it is, if it is there.
-    Checked { file: FileNo, there: Result<Option<PathBuf>, StoreError> },
+    Checked { file: FileNo, there: Result<There, StoreError> },
     /// A checkpoint was written.
     Saved { file: FileNo, result: Result<(), String> },
     /// A file was put in its place.
     Finished { file: FileNo, result: Result<Finished, StoreError> },
     /// Who has what.
     Sources { wanted: Vec<FileNo>, found: HashMap<ContentId, Found> },
+}
+
+/// What is there of a file before anything is fetched.
+pub(super) enum There {
+    /// Nothing.
+    Nothing,
+    /// All of it, in its place.
+    Whole(PathBuf),
+    /// These pieces; they are in the temporary file now.
+    Pieces { hashes: Arc<[PieceHash]>, verified: PieceSet },
 }
 
 /// Why bytes that came are of no use.
@@ -160,9 +171,7 @@ impl Goal {
         let finish = || {
             let part = self.shelf.part(geometry)?;
             part.write_piece(piece, body)?;
-            let finished = part.finish(self.mtime, self.shelf.on_conflict.into())?;
-            self.shelf.close();
-            Ok(finished)
+            self.shelf.finish(&part, self.mtime)
         };
         finish().map_err(Spoiled::Disk)
     }

@@ -10,9 +10,10 @@ use potluck_common::geometry::Geometry;
 use potluck_common::peer::PeerKey;
 use potluck_common::share_path::SharePath;
 
-use super::{Wish, lock};
+use super::stream::Flow;
+use super::{Purpose, Wish, lock};
 use crate::core::scheduler::FileNo;
-use crate::store::{DownloadDir, PartFile, StoreError, TargetPath};
+use crate::store::{DownloadDir, Finished, PartFile, StoreError, TargetPath};
 use crate::types::OnConflict;
 
 /// The time over which a rate is told: some pieces of a slow transfer.
@@ -40,6 +41,10 @@ pub(super) struct File {
     pub(super) unsaved_since: Option<Instant>,
     /// Whether a checkpoint is being written.
     pub(super) is_saving: bool,
+    /// Of a stream: how its reader is told what has come.
+    pub(super) flow: Option<Flow>,
+    /// Where the damaged file is that this one took the place of.
+    pub(super) kept: Option<PathBuf>,
 }
 
 /// How far a file is.
@@ -47,6 +52,8 @@ pub(super) struct File {
 pub(super) enum Phase {
     /// It is looked whether the file is there already.
     Checking,
+    /// Another download of the same content is under way: it is copied from there.
+    Twin,
     /// Pieces are wanted.
     Fetching,
     /// All pieces are there; the file is put in its place.
@@ -67,6 +74,7 @@ pub(super) struct Shelf {
     pub(super) target: SharePath,
     pub(super) content_id: ContentId,
     pub(super) on_conflict: OnConflict,
+    pub(super) purpose: Purpose,
     part: Mutex<Part>,
 }
 
@@ -93,6 +101,8 @@ impl File {
             unsaved: 0,
             unsaved_since: None,
             is_saving: false,
+            flow: None,
+            kept: None,
         }
     }
 
@@ -121,13 +131,19 @@ impl File {
 }
 
 impl Shelf {
-    pub(super) fn new(file: FileNo, folder: PathBuf, target: SharePath, content_id: ContentId, on_conflict: OnConflict) -> Self {
-        Self { file, folder, target, content_id, on_conflict, part: Mutex::new(Part::Closed) }
+    pub(super) fn new(file: FileNo, wish: &Wish) -> Self {
+        let Wish { folder, target, content_id, on_conflict, purpose, .. } = wish.clone();
+        Self { file, folder, target, content_id, on_conflict, purpose, part: Mutex::new(Part::Closed) }
     }
 
     /// Whether this is the place that a wish names.
     pub(super) fn is_for(&self, wish: &Wish) -> bool {
-        self.content_id == wish.content_id && self.target == wish.target && self.folder == wish.folder
+        (self.content_id, &self.target, &self.folder, self.purpose) == (wish.content_id, &wish.target, &wish.folder, wish.purpose)
+    }
+
+    /// Whether this is the same file in the same place.
+    pub(super) fn is_same(&self, other: &Shelf) -> bool {
+        (self.content_id, &self.target, &self.folder, self.purpose) == (other.content_id, &other.target, &other.folder, other.purpose)
     }
 
     /// The same place under the number that the scheduler knows the file by.
@@ -158,6 +174,20 @@ impl Shelf {
             Part::Open(open) => Some(Arc::clone(open)),
             Part::Closed | Part::Abandoned => None,
         }
+    }
+
+    /// Puts the complete temporary file where it belongs. Blocks.
+    ///
+    /// # Errors
+    /// What the disk does.
+    pub(super) fn finish(&self, part: &PartFile, mtime: i64) -> Result<Finished, StoreError> {
+        let finished = match self.purpose {
+            Purpose::Keep => part.finish(mtime, self.on_conflict.into())?,
+            Purpose::Repair => part.finish_in_place(mtime)?,
+            Purpose::Stream => return Ok(Finished { path: part.path(), kept: None }), // whoever reads it is not done
+        };
+        self.close();
+        Ok(finished)
     }
 
     /// Lets go of the temporary file.

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use potluck_common::content_id::PieceHash;
-use potluck_common::geometry::Geometry;
 
 use super::engine::Engine;
 use super::fetch::Outcome;
 use super::file::{File, Phase};
-use super::lock;
 use crate::clock::{now, unix_seconds};
 use crate::core::scheduler::FileNo;
 use crate::error::Failure;
@@ -27,7 +25,11 @@ impl File {
     /// Whether what has come should be made safe now.
     pub(super) fn is_save_due(&self, now: Instant) -> bool {
         let is_old = self.unsaved_since.is_some_and(|since| now.saturating_duration_since(since) >= CHECKPOINT_AGE);
-        self.phase == Phase::Fetching && !self.is_saving && self.unsaved > 0 && (self.unsaved >= CHECKPOINT_BYTES || is_old)
+        self.phase == Phase::Fetching
+            && self.flow.is_none()
+            && !self.is_saving
+            && self.unsaved > 0
+            && (self.unsaved >= CHECKPOINT_BYTES || is_old)
     }
 }
 
@@ -55,7 +57,7 @@ impl Engine {
     /// Makes what has come safe from a power cut: first the bytes, then the record of them.
     pub(super) fn save(&mut self, no: FileNo) {
         let Some(verified) = self.scheduler.verified(no).map(crate::core::piece_set::PieceSet::to_bytes) else { return };
-        let Some(file) = self.files.get_mut(&no) else { return };
+        let Some(file) = self.files.get_mut(&no).filter(|file| file.flow.is_none()) else { return };
         let Some(part) = file.shelf.open_part() else { return };
         (file.is_saving, file.unsaved, file.unsaved_since) = (true, 0, None);
         let (state, id, outcomes) = (Arc::clone(&self.setup.state), file.id, self.outcome_sender.clone());
@@ -77,7 +79,8 @@ impl Engine {
 
     /// Every piece is verified.
     pub(super) fn complete(&mut self, no: FileNo) {
-        let Some(file) = self.files.get_mut(&no) else { return };
+        self.flow(no);
+        let Some(file) = self.files.get_mut(&no).filter(|file| file.flow.is_none()) else { return };
         if let Phase::Done(path) = &file.phase {
             let path = path.clone();
             self.scheduler.remove(no);
@@ -87,12 +90,7 @@ impl Engine {
         let geometry = self.scheduler.geometry(no);
         let (shelf, mtime, outcomes) = (Arc::clone(&file.shelf), file.mtime.unwrap_or_else(unix_seconds), self.outcome_sender.clone());
         tokio::task::spawn_blocking(move || {
-            let finish = |geometry: Geometry| {
-                let finished = shelf.part(geometry)?.finish(mtime, shelf.on_conflict.into())?;
-                shelf.close();
-                Ok(finished)
-            };
-            let result = geometry.map(finish);
+            let result = geometry.map(|geometry| shelf.finish(&*shelf.part(geometry)?, mtime));
             if let Some(result) = result {
                 let _ = outcomes.blocking_send(Outcome::Finished { file: no, result });
             }
@@ -102,7 +100,10 @@ impl Engine {
     pub(super) fn on_finished(&mut self, no: FileNo, result: Result<Finished, StoreError>) {
         self.scheduler.remove(no);
         match result {
-            Ok(finished) => self.settle_done(no, finished.path, false),
+            Ok(finished) => {
+                self.files.get_mut(&no).into_iter().for_each(|file| file.kept.clone_from(&finished.kept));
+                self.settle_done(no, finished.path, false);
+            }
             Err(error) => self.settle_failed(no, Failure::LocalFile, &error.to_string()),
         }
     }
@@ -110,7 +111,6 @@ impl Engine {
     /// A file is in its place: tells all who want it, and forgets the record.
     pub(super) fn settle_done(&mut self, no: FileNo, path: PathBuf, already_there: bool) {
         let Some(mut file) = self.take(no) else { return };
-        lock(&self.board.partial).remove(&file.shelf.content_id);
         let fetched: u64 = file.came_from.values().sum();
         let bytes = file.size.unwrap_or(fetched);
         let line = TransferLine::Done {
@@ -120,6 +120,7 @@ impl Engine {
             fetched,
             sources: file.came_from.len() as u32,
             already_there,
+            kept: file.kept.as_ref().map(|path| path.display().to_string()),
         };
         file.phase = Phase::Done(path);
         for job in &file.jobs {
@@ -127,6 +128,8 @@ impl Engine {
                 job.done(line.clone(), bytes);
             }
         }
+        self.keep(&file);
+        self.copy_to_twins(&file);
         self.forget(&file, already_there);
         self.list_done(&file);
     }
@@ -134,7 +137,8 @@ impl Engine {
     /// A file cannot be had: tells all who want it, and forgets the record. What is there of it stays on the disk.
     pub(super) fn settle_failed(&mut self, no: FileNo, failure: Failure, error: &str) {
         let Some(file) = self.take(no) else { return };
-        lock(&self.board.partial).remove(&file.shelf.content_id);
+        self.withdraw(&file);
+        self.wake_twins(&file);
         self.keep_failed(no, &file, error);
         for job in &file.jobs {
             if let Some(job) = self.jobs.get_mut(job) {
@@ -148,19 +152,6 @@ impl Engine {
         self.jobs.retain(|_, job| !job.is_over());
         if !was_never_kept {
             self.forgotten.push(file.id);
-        }
-    }
-
-    /// Takes finished downloads out of the database, many at a time. One that is not taken out before a crash is found in
-    /// its place after the restart.
-    pub(super) fn forget_records(&mut self) -> impl Future<Output = ()> + use<> {
-        let ids = std::mem::take(&mut self.forgotten);
-        let state = Arc::clone(&self.setup.state);
-        let work = (!ids.is_empty()).then(|| tokio::task::spawn_blocking(move || state.remove_downloads(&ids)));
-        async move {
-            if let Some(Ok(Err(error))) = futures::future::OptionFuture::from(work).await {
-                tracing::warn!(%error, "finished downloads are still in the database");
-            }
         }
     }
 

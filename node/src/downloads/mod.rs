@@ -11,8 +11,12 @@
 //! | `file.rs` | one file: where it goes, how far it is |
 //! | `finish.rs` | checkpoints, the end, and what a disk does not take |
 //! | `report.rs` | how downloads are shown |
+//! | `keep.rs` | what is kept of a download that is done: its record, and the offer to others |
+//! | `twin.rs` | equal contents under several names, and files that are repaired: what is here is not fetched |
+//! | `stream.rs` | a download that is read as it comes and not kept |
 //! | `job.rs` | what a user asked for together, and how it goes |
 //! | `verb.rs` | the verb: references to wishes, wishes to lines |
+//! | `verify.rs` | the verb `verify` |
 
 mod begin;
 mod control;
@@ -21,9 +25,13 @@ mod fetch;
 mod file;
 mod finish;
 mod job;
+mod keep;
 mod look;
 mod report;
+mod stream;
+mod twin;
 mod verb;
+mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -37,13 +45,16 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::asking::Asking;
 use crate::core::piece_set::PieceSet;
+use crate::core::scheduler::FileNo;
 use crate::disk_threads::DiskThreads;
 use crate::net::NetEvent;
+use crate::shares::Shares;
 use crate::store::{PartFile, State};
 use crate::types::{DownloadAction, DownloadLine, Event, OnConflict};
 
 use job::Follow;
 pub(crate) use look::{Content, Look};
+use stream::Stream;
 
 /// Wishes and questions that may wait for the engine.
 const COMMAND_QUEUE: usize = 64;
@@ -65,6 +76,19 @@ pub(crate) struct Wish {
     pub(crate) on_conflict: OnConflict,
     /// Who is known to have it.
     pub(crate) sources: Vec<PeerId>,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a file is fetched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be in its place, where nothing is yet.
+    #[default]
+    Keep,
+    /// To take the place of a damaged one, which is kept beside it.
+    Repair,
+    /// To be read once, in order.
+    Stream,
 }
 
 /// All downloads of the node. Cloning shares them.
@@ -101,11 +125,35 @@ pub(crate) struct Totals {
 
 /// What the engine is asked.
 enum Command {
-    Wish { wishes: Vec<Wish>, reply: oneshot::Sender<Follow> },
+    Wish {
+        wishes: Vec<Wish>,
+        reply: oneshot::Sender<Follow>,
+    },
+    Stream {
+        wish: Wish,
+        reply: oneshot::Sender<(Follow, Stream)>,
+    },
+    /// Whoever reads a stream has taken the pieces before this one.
+    Consumed {
+        file: FileNo,
+        pieces: u32,
+    },
     List(oneshot::Sender<Vec<DownloadLine>>),
-    Control { action: DownloadAction, which: Vec<String>, reply: oneshot::Sender<Vec<DownloadLine>> },
-    Look { id: u64, reply: oneshot::Sender<Option<Look>> },
-    ReadFrom { id: u64, piece: PieceIndex },
+    Control {
+        action: DownloadAction,
+        which: Vec<String>,
+        reply: oneshot::Sender<Vec<DownloadLine>>,
+    },
+    Look {
+        id: u64,
+        reply: oneshot::Sender<Option<Look>>,
+    },
+    ReadFrom {
+        id: u64,
+        piece: PieceIndex,
+    },
+    /// Tell when all that is done is written down.
+    Settle(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -121,6 +169,10 @@ pub(crate) struct Setup {
     pub(crate) download_dir: PathBuf,
     /// Whether the downloads that the database remembers go on by themselves.
     pub(crate) resume: bool,
+    /// Where downloads are offered to others; `None` for a node that does not stay.
+    pub(crate) offers: Option<Arc<Shares>>,
+    /// A folder of the node's own, for what is not kept.
+    pub(crate) stream_dir: PathBuf,
 }
 
 impl Downloads {
@@ -128,7 +180,7 @@ impl Downloads {
     pub(crate) fn start(setup: Setup) -> Self {
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let board = Arc::new(Board::default());
-        tokio::spawn(engine::Engine::new(setup, Arc::clone(&board)).run(queue));
+        tokio::spawn(engine::Engine::new(setup, Arc::clone(&board), commands.downgrade()).run(queue));
         Self { commands, board }
     }
 
@@ -136,6 +188,14 @@ impl Downloads {
     pub(crate) async fn wish(&self, wishes: Vec<Wish>) -> Option<Follow> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Wish { wishes, reply }).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Wants a file to read it once, in order; it goes into no folder of the user's. Dropping what comes back ends it. `None`
+    /// while the node is stopping.
+    pub(crate) async fn stream(&self, wish: Wish) -> Option<(Follow, Stream)> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Stream { wish, reply }).await.ok()?;
         answer.await.ok()
     }
 
@@ -167,6 +227,14 @@ impl Downloads {
     /// Somebody reads a file while it comes: pieces from this one on are asked for first.
     pub(crate) async fn read_from(&self, id: u64, piece: PieceIndex) {
         let _ = self.commands.send(Command::ReadFrom { id, piece }).await;
+    }
+
+    /// Returns when the database knows everything that is done by now.
+    pub(crate) async fn settle(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Settle(reply)).await.is_ok() {
+            let _ = answer.await; // it is stopping, and writes everything down
+        }
     }
 
     /// What can be served of a file that is still being fetched.

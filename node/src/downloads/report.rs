@@ -7,7 +7,7 @@ use potluck_common::transport::peer_of;
 
 use super::engine::Engine;
 use super::file::{File, Phase};
-use super::{Totals, lock};
+use super::{Purpose, Totals, lock};
 use crate::clock::now;
 use crate::core::scheduler::{FileNo, SourceInfo};
 use crate::types::{DownloadLine, SourceLine};
@@ -64,6 +64,7 @@ impl Engine {
             Phase::Fetching if progress.sources == 0 => ("waiting", None),
             Phase::Fetching => ("fetching", None),
             Phase::Done(_) => ("done", None),
+            Phase::Twin => ("waiting", None),
             Phase::Waiting { error, .. } => ("waiting", Some(error.clone())),
         };
         DownloadLine {
@@ -96,6 +97,9 @@ impl Engine {
     /// Keeps a finished download in the list, as long as there is room.
     pub(super) fn list_done(&mut self, file: &File) {
         let Phase::Done(path) = &file.phase else { return };
+        if file.shelf.purpose == Purpose::Stream {
+            return;
+        }
         if self.done.len() == MAX_DONE_LISTED {
             self.done.remove(0);
         }

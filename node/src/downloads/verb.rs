@@ -10,8 +10,8 @@ use potluck_common::wire::index::Entry;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::Wish;
 use super::job::{Follow, JobView};
+use super::{Purpose, Wish};
 use crate::clock::now;
 use crate::commands::Lines;
 use crate::error::{CommandError, Failure};
@@ -25,18 +25,20 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether a file that is being hashed over there is ready.
 const HASHING_INTERVAL: Duration = Duration::from_millis(500);
+/// Bytes of a file that are handed to a face at once. Some dozens of them wait for it, here and in the program that asked.
+const CHUNK_BYTES: usize = 64 << 10;
 /// Pages of a listing that may wait.
 const PAGE_QUEUE: usize = 8;
 /// Most files that one reference may name.
 const MAX_FILES: usize = 1_000_000;
 
 /// What one reference names.
-struct Resolved {
+pub(super) struct Resolved {
     /// For people.
-    name: String,
+    pub(super) name: String,
     /// The content, if the reference names one file.
-    content_id: Option<ContentId>,
-    wishes: Vec<Wish>,
+    pub(super) content_id: Option<ContentId>,
+    pub(super) wishes: Vec<Wish>,
 }
 
 impl Node {
@@ -52,6 +54,65 @@ impl Node {
         let follows = resolved.into_iter().map(|resolved| self.follow(resolved, patience, out));
         let outcomes = futures::future::join_all(follows).await;
         sum_up(outcomes)
+    }
+
+    /// Fetches files and hands their bytes to whoever asks, in order, one file after the other. Ends when nobody takes them
+    /// any more, and lets go of the rest.
+    pub(crate) async fn download_to_stdout(&self, wish: DownloadWish, out: &Lines) -> Result<(), CommandError> {
+        let refs: Vec<Ref> = wish.refs.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        self.someone_to_ask().await?;
+        let patience = wish.timeout_seconds.map_or(PATIENCE, Duration::from_secs);
+        for reference in refs {
+            let mut resolved = self.resolve(reference, &wish, patience).await?;
+            let (Some(one), true) = (resolved.wishes.pop(), resolved.wishes.is_empty() && resolved.content_id.is_some()) else {
+                let message = format!("{} is a folder; only files go to stdout: name them, or give a folder with -o DIR", resolved.name);
+                return Err(CommandError::new(Failure::Usage, message));
+            };
+            let passage = SharePath::parse(&format!("{}.{:08x}", one.content_id, rand::random::<u32>()));
+            let target = passage.map_err(|error| CommandError::new(Failure::Other, error.to_string()))?;
+            let one = Wish { target, folder: self.stream_dir(), purpose: Purpose::Stream, ..one };
+            if !self.pass_on(resolved, one, patience, out).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over the bytes of one file; whether somebody still takes them.
+    async fn pass_on(&self, resolved: Resolved, wish: Wish, patience: Duration, out: &Lines) -> Result<bool, CommandError> {
+        let Some((follow, mut stream)) = self.downloads().stream(wish).await else { return Err(stopping()) };
+        let mut telling = Telling::new(resolved, follow, out);
+        let mut tick = interval(PROGRESS_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let began = now();
+            let mut next = std::pin::pin!(stream.next());
+            let piece = loop {
+                tokio::select! {
+                    piece = &mut next => break piece?,
+                    _ = tick.tick() => {
+                        let mut view = *telling.follow.view.borrow();
+                        // that nothing comes while nobody reads is no stall
+                        view.stalled_since = view.stalled_since.map(|since| since.max(began));
+                        if let Some(error) = telling.give_up(&view, patience) {
+                            return Err(error);
+                        }
+                        telling.tell_progress(&view).await;
+                    }
+                    () = out.0.closed() => return Ok(false),
+                }
+            };
+            match piece {
+                Some(bytes) => {
+                    for part in bytes.chunks(CHUNK_BYTES) {
+                        if out.0.send(Item::Chunk(part.to_vec())).await.is_err() {
+                            return Ok(false);
+                        }
+                    }
+                }
+                None => return Ok(true),
+            }
+        }
     }
 
     /// Finds out what files a reference names.
@@ -91,6 +152,7 @@ impl Node {
             mtime: None,
             on_conflict: wish.on_conflict,
             sources: found.peers,
+            purpose: Purpose::Keep,
         };
         Ok(Resolved { name: target.name().to_owned(), content_id: Some(content_id), wishes: vec![wish] })
     }
@@ -141,6 +203,7 @@ impl Node {
                     mtime: Some(entry.mtime),
                     on_conflict: wish.on_conflict,
                     sources: source.into_iter().collect(),
+                    purpose: Purpose::Keep,
                 })
             })
             .collect();
@@ -175,14 +238,24 @@ impl Node {
     }
 
     /// Wishes for what a reference names, and tells how it goes.
-    async fn follow(&self, resolved: Resolved, patience: Duration, out: &Lines) -> Outcomes {
-        let Resolved { name, content_id, wishes } = resolved;
-        let stopping =
-            || Outcomes { done: 0, failures: vec![CommandError::new(Failure::Interrupted, "the node is stopping; what is there is kept")] };
-        let Some(follow) = self.downloads().wish(wishes).await else { return stopping() };
-        let telling =
-            Telling { name, content_id: content_id.map(|id| id.to_string()), follow, out, told: 0, outcomes: Outcomes::default() };
-        telling.run(patience).await
+    async fn follow(&self, mut resolved: Resolved, patience: Duration, out: &Lines) -> Outcomes {
+        let Some(follow) = self.downloads().wish(std::mem::take(&mut resolved.wishes)).await else {
+            return Outcomes { done: 0, failures: vec![stopping()] };
+        };
+        let mut telling = Telling::new(resolved, follow, out);
+        telling.run(patience).await;
+        telling.outcomes
+    }
+
+    /// Wishes for one file, tells how it goes, and gives back what became of it, which the caller tells.
+    pub(super) async fn follow_quietly(&self, mut resolved: Resolved, out: &Lines) -> Result<TransferLine, CommandError> {
+        let Some(follow) = self.downloads().wish(std::mem::take(&mut resolved.wishes)).await else { return Err(stopping()) };
+        let mut telling = Telling { is_quiet: true, ..Telling::new(resolved, follow, out) };
+        telling.run(PATIENCE).await;
+        match telling.outcomes.failures.pop() {
+            Some(error) => Err(error),
+            None => telling.follow.outcomes(0).pop().ok_or_else(stopping),
+        }
     }
 
     pub(crate) async fn list_downloads(&self, out: &Lines) -> Result<(), CommandError> {
@@ -191,6 +264,10 @@ impl Node {
         }
         Ok(())
     }
+}
+
+fn stopping() -> CommandError {
+    CommandError::new(Failure::Interrupted, "the node is stopping; what is there is kept")
 }
 
 /// What became of the files of one reference.
@@ -207,36 +284,49 @@ struct Telling<'a> {
     follow: Follow,
     out: &'a Lines,
     told: usize,
+    /// Whether what became of the files is told by somebody else.
+    is_quiet: bool,
+    /// What progress was told last: bytes, finished files, sources.
+    shown: Option<(u64, u64, u32)>,
     outcomes: Outcomes,
 }
 
-impl Telling<'_> {
-    async fn run(mut self, patience: Duration) -> Outcomes {
+impl<'a> Telling<'a> {
+    fn new(resolved: Resolved, follow: Follow, out: &'a Lines) -> Self {
+        let (name, content_id) = (resolved.name, resolved.content_id.map(|id| id.to_string()));
+        Self { name, content_id, follow, out, told: 0, is_quiet: false, shown: None, outcomes: Outcomes::default() }
+    }
+
+    /// Tells how it goes until all is done or failed, or there was nothing to tell for too long.
+    async fn run(&mut self, patience: Duration) {
         let mut tick = interval(PROGRESS_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut shown = None;
         loop {
             let open = tokio::select! {
                 changed = self.follow.view.changed() => changed.is_ok(),
                 _ = tick.tick() => {
                     let view = *self.follow.view.borrow();
-                    let state = (view.bytes, view.files_done, view.sources);
-                    if shown != Some(state) && !view.settled {
-                        shown = Some(state);
-                        self.out.send(Item::Transfer(self.progress(&view))).await;
-                    }
+                    self.tell_progress(&view).await;
                     true
                 }
             };
             let view = *self.follow.view.borrow_and_update();
             self.tell_outcomes().await;
             if view.settled || !open {
-                return self.outcomes;
+                return;
             }
             if let Some(error) = self.give_up(&view, patience) {
                 self.outcomes.failures.push(error);
-                return self.outcomes;
+                return;
             }
+        }
+    }
+
+    async fn tell_progress(&mut self, view: &JobView) {
+        let state = (view.bytes, view.files_done, view.sources);
+        if self.shown != Some(state) && !view.settled {
+            self.shown = Some(state);
+            self.out.send(Item::Transfer(self.progress(view))).await;
         }
     }
 
@@ -251,7 +341,9 @@ impl Telling<'_> {
                 TransferLine::Done { .. } => self.outcomes.done += 1,
                 TransferLine::Progress { .. } => {}
             }
-            self.out.send(Item::Transfer(line)).await;
+            if !self.is_quiet {
+                self.out.send(Item::Transfer(line)).await;
+            }
         }
     }
 

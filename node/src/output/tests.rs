@@ -47,8 +47,18 @@ fn one_of_each(text: &str) -> Vec<Item> {
         Item::Watching(WatchLine { event: "missed".into(), tracker: text() }),
         Item::News(HitLine { content_id: None, name: text(), size: 1, kind: text(), sources: 1, peers: Vec::new(), have: None }),
         Item::SearchNote(SearchNote { total: 1, more: true, corrected: Some(text()), unanswered: vec![text()] }),
-        Item::Transfer(TransferLine::Done { path: text(), content_id: text(), bytes: 1, fetched: 1, sources: 1, already_there: true }),
+        Item::Transfer(TransferLine::Done {
+            path: text(),
+            content_id: text(),
+            bytes: 1,
+            fetched: 1,
+            sources: 1,
+            already_there: true,
+            kept: None,
+        }),
         Item::Transfer(TransferLine::Failed { name: text(), content_id: None, error: text(), code: 3 }),
+        Item::Verified(VerifyLine::Damaged { path: text(), content_id: text(), bytes: 1, error: Some(text()) }),
+        Item::Verified(VerifyLine::Repaired { path: text(), content_id: text(), bytes: 1, fetched: 1, kept: Some(text()) }),
         Item::Dialled(DialLine { peer_id: text(), address: text(), agent: text(), tracker: false }),
         Item::Share(ShareLine {
             name: text(),
@@ -197,6 +207,7 @@ fn a_download_prints_the_path_of_each_file_and_sums_up_at_the_end() {
             content_id: ID.into(),
             bytes: 2048,
             fetched: if already_there { 0 } else { 2048 },
+            kept: None,
             sources: 1,
             already_there,
         })

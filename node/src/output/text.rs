@@ -8,7 +8,7 @@ use super::table::{Align, Row};
 use crate::human;
 use crate::types::{
     DialLine, DownloadLine, EntryLine, Event, FolderLine, HitLine, IdLine, JoinLine, LimitsLine, PeerLine, SearchNote, ShareLine,
-    StatusLine, TrackerLine, UploadLine, WatchLine,
+    StatusLine, TrackerLine, UploadLine, VerifyLine, WatchLine,
 };
 
 use Align::{Flexible, Left, Right};
@@ -181,6 +181,21 @@ pub(super) fn status(line: &StatusLine) -> Vec<String> {
         ("sends", format!("{}, {} since it started", human::rate(line.rate_up), human::size(line.bytes_up))),
     ]);
     rows.into_iter().map(|(name, value)| format!("{name:13} {value}")).collect()
+}
+
+pub(super) fn verified(line: &VerifyLine) -> String {
+    match line {
+        VerifyLine::Intact { path, .. } => format!("right     {}", Escaped(path)),
+        VerifyLine::Missing { path, .. } => format!("missing   {}", Escaped(path)),
+        VerifyLine::Damaged { path, error, .. } => {
+            let why = error.as_ref().map_or_else(String::new, |error| format!(": {}", Escaped(error)));
+            format!("damaged   {}{why}", Escaped(path))
+        }
+        VerifyLine::Repaired { path, fetched, kept, .. } => {
+            let kept = kept.as_ref().map_or_else(String::new, |kept| format!("; what was there is {} now", Escaped(kept)));
+            format!("repaired  {} ({} fetched{kept})", Escaped(path), human::size(*fetched))
+        }
+    }
 }
 
 /// The PeerId, then the addresses: what a script cuts apart by lines.

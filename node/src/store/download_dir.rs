@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::beneath;
 use super::hasher::hash_file;
 use super::local_name::LocalName;
+use super::part_file::PART_SUFFIX;
 use super::share_dir::SharedFile;
 
 /// The download folder, by an open handle. Cloning shares the handle.
@@ -198,6 +199,16 @@ pub fn already_there(dir: &DownloadDir, target: &TargetPath, content_id: Content
     let Ok(file) = beneath::open(folder.as_fd(), target.name.as_str(), OFlags::RDONLY) else { return false };
     let Ok(file) = SharedFile::from_handle(file) else { return false };
     file.stamp().size == size && hash_file(&file, cancel, &mut |_| {}).is_ok_and(|hashed| hashed.content_id == content_id)
+}
+
+/// Deletes the temporary files of downloads in a folder of the node's own, which no download writes any more.
+pub fn clear_parts(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_part = entry.file_name().to_str().is_some_and(|name| name.ends_with(PART_SUFFIX));
+        if is_part && let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::debug!(%error, "a temporary file is not deleted");
+        }
+    }
 }
 
 /// Sorts what a system says into what a user can do about it.

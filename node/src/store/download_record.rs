@@ -32,6 +32,9 @@ pub struct DownloadRecord {
     pub created: i64,
     /// The time of change that the file gets, in seconds since 1970.
     pub mtime: i64,
+    /// Whether it takes the place of what is at the target: a repair.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
     /// Who had it when it was last looked for; at most 64 are stored.
     pub sources: Vec<SourceHint>,
     /// Pieces that were verified and synced, one bit each, the first in the lowest bit of the first byte. Not part of the

@@ -91,9 +91,19 @@ impl LocalName {
     /// The name with a number before its extension: `a (1).txt`. Still at most 255 bytes.
     #[must_use]
     pub fn numbered(&self, number: u32) -> Self {
+        self.marked(&format!(" ({number})"))
+    }
+
+    /// The name of a file that was found damaged and replaced: `a (damaged).txt`, `a (damaged 1).txt`, …
+    #[must_use]
+    pub fn damaged(&self, number: u32) -> Self {
+        self.marked(&if number == 0 { " (damaged)".to_owned() } else { format!(" (damaged {number})") })
+    }
+
+    /// The name with a mark before its extension. Still at most 255 bytes.
+    fn marked(&self, mark: &str) -> Self {
         let dot = self.0.rfind('.').filter(|dot| *dot > 0).unwrap_or(self.0.len());
         let (stem, extension) = self.0.split_at(dot);
-        let mark = format!(" ({number})");
         let room = MAX_COMPONENT_BYTES.saturating_sub(mark.len());
         // An extension longer than the room is no extension.
         let (stem, extension) = if extension.len() < room { (stem, extension) } else { (self.0.as_str(), "") };

@@ -11,6 +11,8 @@
 //! * [`hash_file`]: a file's content id and piece hashes.
 //! * [`DownloadDir`], [`PartFile`]: a download that grows beside its target.
 //! * [`open_whole`]: a finished download, opened again.
+//! * [`salvage`]: takes the right pieces out of a file that is there; `replace`: how a repaired file takes its place.
+//! * [`FinishedRecord`]: a download that is in its place.
 //! * [`LocalName`]: what a remote name is called on this disk.
 //! * [`page_token`]: the token of the page.
 //! * `processor`: what the kernel says of the machine.
@@ -22,13 +24,16 @@ mod download_dir;
 mod download_record;
 #[cfg(test)]
 mod figures;
+mod finished;
 mod hasher;
 mod local_name;
 mod memberships;
 mod page_token;
 mod part_file;
 mod processor;
+mod replace;
 mod rules;
+mod salvage;
 mod scanner;
 mod share_dir;
 mod state;
@@ -38,14 +43,16 @@ mod watcher;
 mod whole_file;
 
 pub use database::StateError;
-pub use download_dir::{DownloadDir, StoreError, TargetPath, already_there};
+pub use download_dir::{DownloadDir, StoreError, TargetPath, already_there, clear_parts};
 pub use download_record::{DownloadRecord, Phase, SourceHint};
+pub use finished::FinishedRecord;
 pub use hasher::{Hashed, hash_file};
 pub use local_name::LocalName;
 pub use memberships::MembershipRecord;
 pub use page_token::{TokenError, page_token};
 pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};
 pub(crate) use processor::processors;
+pub use salvage::{hashes_of, salvage};
 pub use scanner::{ScanEvent, ScanSummary, SkipReason, scan};
 pub use share_dir::{RootId, ServeError, ShareDir, ShareError, SharedFile, Stamp};
 pub use state::{ShareRecord, State};

@@ -32,7 +32,7 @@ pub const PART_SUFFIX: &str = ".potluck-part";
 const ID_DIGITS: usize = 16;
 
 /// Last number that is tried for a taken name.
-const MAX_NUMBER: u32 = 9_999;
+pub(super) const MAX_NUMBER: u32 = 9_999;
 
 /// A download that grows. Its methods take `&self` and may be called from several threads.
 ///
@@ -74,6 +74,8 @@ impl From<crate::types::OnConflict> for OnConflict {
 pub struct Finished {
     /// Where the file is now.
     pub path: PathBuf,
+    /// Where that is now what had its name before; `None` when nothing had.
+    pub kept: Option<PathBuf>,
 }
 
 impl PartFile {
@@ -158,6 +160,19 @@ impl PartFile {
         self.file.read_exact_at(buffer, self.geometry.offset(piece)).map_err(|error| self.error(error))
     }
 
+    /// Gives back the disk space of a piece that is not needed any more; its bytes are zeros from then on. Only advice: a file
+    /// system that cannot do so keeps them.
+    pub fn cut_out(&self, piece: PieceIndex) {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{FallocateFlags, fallocate};
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let _ = fallocate(&self.file, hole, self.geometry.offset(piece), u64::from(self.geometry.length(piece)));
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = piece;
+    }
+
     /// Waits until everything written so far is on the disk (`fdatasync`).
     ///
     /// # Errors
@@ -174,8 +189,13 @@ impl PartFile {
     /// [`StoreError::Moved`] when the temporary file or its folder is not where it was; [`StoreError::Unsynced`]; and
     /// what else a disk may do.
     pub fn finish(&self, mtime: i64, on_conflict: OnConflict) -> Result<Finished, StoreError> {
+        self.end_with(|| self.settle(mtime, on_conflict))
+    }
+
+    /// Ends the writing, unless that fails.
+    pub(super) fn end_with<T>(&self, end: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.finished.store(true, Ordering::Release);
-        let result = self.settle(mtime, on_conflict);
+        let result = end();
         if result.is_err() {
             self.finished.store(false, Ordering::Release);
         }
@@ -192,12 +212,7 @@ impl PartFile {
     }
 
     fn settle(&self, mtime: i64, on_conflict: OnConflict) -> Result<Finished, StoreError> {
-        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        let times = Timestamps { last_access: omit, last_modification: Timespec { tv_sec: mtime, tv_nsec: 0 } };
-        // A file system that cannot store the time (FAT before 1980) still stores the file.
-        let _ = futimens(&self.file, &times);
-        self.sync_with(File::sync_all)?;
-        self.check_is_ours()?;
+        self.make_ready(mtime)?;
         let folder_path = self.dir.folder_path(&self.target);
         let wanted = self.target.name();
         let last = if on_conflict == OnConflict::Number { MAX_NUMBER } else { 0 };
@@ -206,7 +221,7 @@ impl PartFile {
             match rename_to_free_name(&self.folder, &self.name, name.as_str()) {
                 Ok(()) => {
                     self.sync_folder()?;
-                    return Ok(Finished { path: folder_path.join(name.as_str()) });
+                    return Ok(Finished { path: folder_path.join(name.as_str()), kept: None });
                 }
                 Err(Errno::EXIST) => {}
                 Err(Errno::NOENT) => return Err(StoreError::Moved { path: self.path() }),
@@ -214,6 +229,25 @@ impl PartFile {
             }
         }
         Err(StoreError::Exists { path: folder_path.join(wanted.as_str()) })
+    }
+
+    /// What comes before the renaming: the time of change, the sync, and the check that nothing was moved.
+    pub(super) fn make_ready(&self, mtime: i64) -> Result<(), StoreError> {
+        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let times = Timestamps { last_access: omit, last_modification: Timespec { tv_sec: mtime, tv_nsec: 0 } };
+        // A file system that cannot store the time (FAT before 1980) still stores the file.
+        let _ = futimens(&self.file, &times);
+        self.sync_with(File::sync_all)?;
+        self.check_is_ours()
+    }
+
+    /// Its folder's handle, its own name there, and where it is to go.
+    pub(super) fn place(&self) -> (&OwnedFd, &str, &TargetPath) {
+        (&self.folder, &self.name, &self.target)
+    }
+
+    pub(super) fn target_folder(&self) -> PathBuf {
+        self.dir.folder_path(&self.target)
     }
 
     fn sync_with(&self, sync: fn(&File) -> io::Result<()>) -> Result<(), StoreError> {
@@ -224,7 +258,7 @@ impl PartFile {
         Ok(())
     }
 
-    fn sync_folder(&self) -> Result<(), StoreError> {
+    pub(super) fn sync_folder(&self) -> Result<(), StoreError> {
         rustix::fs::fsync(&self.folder).map_err(|error| self.error(error.into()))
     }
 
@@ -259,7 +293,7 @@ impl PartFile {
         Err(self.error(io::Error::new(io::ErrorKind::InvalidInput, "the bytes are not as long as the piece")))
     }
 
-    fn error(&self, error: io::Error) -> StoreError {
+    pub(super) fn error(&self, error: io::Error) -> StoreError {
         store_error(&self.path(), error)
     }
 }
@@ -282,7 +316,7 @@ fn open_part(folder: &OwnedFd, name: &str) -> Result<(OwnedFd, bool), Errno> {
 }
 
 /// Renames within a folder; `EXIST` when anything has the new name.
-fn rename_to_free_name(folder: &OwnedFd, from: &str, to: &str) -> Result<(), Errno> {
+pub(super) fn rename_to_free_name(folder: &OwnedFd, from: &str, to: &str) -> Result<(), Errno> {
     match renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rename_by_link(folder, from, to),
         result => result,

@@ -40,7 +40,7 @@ pub struct RootId {
 }
 
 /// What tells one state of a file from another without reading it. A rename keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stamp {
     /// Device number.
     pub dev: u64,

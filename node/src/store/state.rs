@@ -8,6 +8,7 @@
 //! | `shares` | share name | CBOR of [`ShareRecord`] |
 //! | `downloads` | number of the download | CBOR of [`DownloadRecord`] |
 //! | `bitmaps` | number of the download | bitmap of verified pieces |
+//! | `finished` | path | CBOR of [`FinishedRecord`](super::FinishedRecord): `finished.rs` |
 //!
 //! A commit is on the disk when the method returns. The identity key is a file of its own, which nothing here touches.
 //! A damaged database is never replaced by an empty one in silence: opening it fails, and [`State::rebuild`] moves it aside.
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::{Fallible, SCHEMA, StateError, disk_error, lock_folder, move_aside, open_database};
 use super::download_record::{DownloadRecord, MAX_SOURCE_HINTS, Phase};
+use super::finished::FINISHED;
 use super::hasher::Hashed;
 use super::share_dir::{RootId, Stamp};
 
@@ -102,7 +104,16 @@ impl State {
         let database = Fallible { path: &path }.run(open_database(&path, false))?;
         let state = Self { database, path, _lock: lock };
         state.check_schema()?;
+        // one of before there were finished downloads in it
+        state.write(|transaction| {
+            transaction.open_table(FINISHED)?;
+            Ok(())
+        })?;
         Ok(state)
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.database
     }
 
     fn check_schema(&self) -> Result<(), StateError> {
@@ -232,6 +243,7 @@ impl State {
     /// When the database cannot be written.
     pub fn forget_hashes(&self, keep: &mut dyn FnMut(&Stamp) -> bool) -> Result<u64, StateError> {
         let mut needed: std::collections::HashSet<[u8; 32]> = self.downloads()?.iter().map(|d| *d.content_id.as_bytes()).collect();
+        needed.extend(self.finished()?.iter().map(|file| *file.content_id.as_bytes()));
         self.write(|transaction| {
             let mut hashes = transaction.open_table(HASHES)?;
             let before = hashes.len()?;
@@ -393,7 +405,7 @@ impl State {
     }
 
     /// Runs one write transaction; it is on the disk when this returns, or not there at all.
-    fn write<T>(&self, work: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>) -> Result<T, StateError> {
+    pub(super) fn write<T>(&self, work: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>) -> Result<T, StateError> {
         self.run(|| {
             let mut transaction = self.database.begin_write()?;
             transaction.set_durability(redb::Durability::Immediate)?;
@@ -403,15 +415,15 @@ impl State {
         })
     }
 
-    fn run<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StateError> {
+    pub(super) fn run<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StateError> {
         Fallible { path: &self.path }.run(work())
     }
 
-    fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, StateError> {
+    pub(super) fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, StateError> {
         serde_cbor::to_vec(value).map_err(|error| StateError::Disk { path: self.path.clone(), reason: error.to_string() })
     }
 
-    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, StateError> {
+    pub(super) fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, StateError> {
         serde_cbor::from_slice(bytes).map_err(|error| self.corrupt(&error.to_string()))
     }
 
@@ -431,6 +443,7 @@ fn set_up(database: &Database) -> Result<(), redb::Error> {
         transaction.open_table(SHARES)?;
         transaction.open_table(DOWNLOADS)?;
         transaction.open_table(BITMAPS)?;
+        transaction.open_table(FINISHED)?;
     }
     Ok(transaction.commit()?)
 }
@@ -503,6 +516,7 @@ mod tests {
             phase: Phase::Failed { reason: "no room is left".into() },
             created: 1_700_000_000,
             mtime: -1,
+            replaces: false,
             sources: vec![SourceHint { peer, address: Some("/ip4/127.0.0.1/tcp/1".into()) }],
             verified: vec![],
         }

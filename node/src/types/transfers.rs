@@ -54,6 +54,9 @@ pub enum TransferLine {
         sources: u32,
         /// Whether the file had been there before.
         already_there: bool,
+        /// Where that is now what was in its place; only of a repair.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<String>,
     },
     /// A file cannot be had.
     Failed {

@@ -45,6 +45,7 @@ fn every_verb_prints_the_documented_keys() -> Result {
     has_keys(&link, &["path", "content_id", "link"]);
     assert_eq!(link.only()?["link"], format!("potluck:{hash}?name=live.flac&size=2000000"));
     has_keys(&bob.verb(&["cancel", "all"])?.ok()?, &["id", "content_id", "name", "folder", "path", "state"]);
+    has_keys(&bob.verb(&["verify"])?.ok()?, &["event", "path", "content_id", "bytes"]);
     has_keys(&bob.verb(&["dial", ada.address()])?.ok()?, &["peer_id", "address", "agent", "tracker"]);
     has_keys(&bob.verb(&["register"])?.ok()?, &["tracker", "namespace", "registered"]);
     has_keys(&bob.verb(&["deregister"])?.ok()?, &["tracker", "namespace", "registered"]);

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use potluck_common::codec::encode;
 use potluck_common::content_id::ContentId;
-use potluck_common::wire::{
-    Bounded, MAX_INDEX_MESSAGE_BYTES, MAX_PIECE_REQUEST_BYTES, Refusal, index::Answer, piece::Header, piece::Request,
-};
+use potluck_common::namespace::Namespace;
+use potluck_common::share_path::SharePath;
+use potluck_common::transport::key_of;
+use potluck_common::wire::index::{self, Answer, List};
+use potluck_common::wire::{Bounded, MAX_INDEX_MESSAGE_BYTES, MAX_PIECE_REQUEST_BYTES, Refusal, piece::Header, piece::Request};
 use potluck_tests::process::Process;
 use potluck_tests::stranger::{Door, Reply, Stranger};
-use potluck_tests::town::{Town, split_address};
+use potluck_tests::town::{NAMESPACE, Town, split_address};
 use potluck_tests::{Failure, Result, tree};
 
 /// What the memory of a program may grow by while it is thrown at.
@@ -124,6 +126,30 @@ fn a_node_gives_nothing_that_it_does_not_share() -> Result {
     }
     let files = Request::Files { content_ids: Bounded::truncated([passwd]) };
     let Reply::Piece(answer) = stranger.say(Door::Piece, &encode(&files)?)? else { panic!("no answer to files") };
+    assert!(answer.body.is_empty(), "{:?}", answer.header);
+    Ok(())
+}
+
+/// G013: what lies beside a share is not given, by whatever name or content id it is asked for.
+#[test]
+fn what_lies_beside_a_share_is_not_there() -> Result {
+    let town = Town::new()?;
+    tree::file(&town.path("music/live.flac"), 35, 3 << 20)?;
+    let diary = tree::file(&town.path("diary/secret.txt"), 36, 1000)?;
+    let ada = town.node("ada").share(&town.path("music")).start_ready()?;
+    let mut stranger = Stranger::connect(ada.address())?;
+    let key = key_of(&ada.peer_id().parse()?).ok_or_else(|| Failure::new("no key"))?;
+    let list = |under: &str| -> Result<_> {
+        let under = Some(SharePath::parse(under)?);
+        let list = List { namespace: Namespace::new(NAMESPACE)?, peer: key, under, after: None, limit: 1000 };
+        Ok(encode(&index::Request::List(list))?)
+    };
+    for (under, files) in [("music", 1), ("diary", 0), ("diary/secret.txt", 0), ("music/live.flac/secret.txt", 0), ("downloads", 0)] {
+        let Reply::Index(Answer::List(page)) = stranger.say(Door::Index, &list(under)?)? else { panic!("{under}: no list") };
+        assert_eq!(page.entries.len(), files, "{under}: {:?}", page.entries);
+    }
+    let request = Request::Files { content_ids: Bounded::truncated([diary.parse()?]) };
+    let Reply::Piece(answer) = stranger.say(Door::Piece, &encode(&request)?)? else { panic!("no answer to files") };
     assert!(answer.body.is_empty(), "{:?}", answer.header);
     Ok(())
 }

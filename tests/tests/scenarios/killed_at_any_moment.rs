@@ -108,6 +108,7 @@ impl Lane {
             }
             Victim::Sender => {
                 self.sender.restart()?;
+                self.sender.process().event("registered", PATIENCE)?; // the next round asks the tracker for it
                 running.finish(PATIENCE)?.ok()?
             }
         };

@@ -1,17 +1,19 @@
 //! Peers that lie: whatever a source answers, only the right bytes reach the disk, and an honest source is enough.
 
 use potluck_common::wire::Refusal;
-use potluck_tests::clock::{PATIENCE, eventually};
+use potluck_tests::clock::{PATIENCE, eventually, now};
 use potluck_tests::hostile::{Lie, Offer, Plan};
 use potluck_tests::town::Town;
 use potluck_tests::{Result, tree};
 
+/// How long a file of some megabytes may take that a bad source holds up: the ten seconds of the least rate, and the rest.
+const LEFT_AFTER: std::time::Duration = std::time::Duration::from_secs(20);
 /// Bytes of each file: a few pieces, the last of them short.
 const SIZE: usize = (6 << 20) + 1000;
 
-/// G001 to G007: wrong bytes, wrong hashes, wrong sizes, other answers than asked for, frames that lie about their
+/// G001 to G006, G011: wrong bytes, wrong hashes, wrong sizes, other answers than asked for, frames that lie about their
 /// length, endless and stalled ones.
-const LIES: [Lie; 17] = [
+const LIES: [Lie; 18] = [
     Lie::WrongBytes,
     Lie::RandomHashes,
     Lie::HashesOfAnotherFile,
@@ -26,6 +28,7 @@ const LIES: [Lie; 17] = [
     Lie::HugeBodyLength,
     Lie::NoCbor,
     Lie::Endless,
+    Lie::Repeated,
     Lie::Refuse(Refusal::Busy),
     Lie::Stall,
     Lie::AnotherKind,
@@ -50,6 +53,44 @@ fn an_honest_source_is_enough_whatever_the_other_one_says() -> Result {
         assert!(liar.asked() > 0, "{lie:?} was never asked");
         tree::same_bytes(&town.path(&format!("share/{name}")), &bob.download_dir().join(&name))?;
     }
+    Ok(())
+}
+
+/// G007: a source that takes requests and gives nothing, or next to nothing, costs seconds and not the download.
+#[test]
+fn a_source_that_lets_us_wait_is_left() -> Result {
+    let town = Town::new()?;
+    let tracker = town.tracker("tracker")?;
+    tree::file(&town.path("share/film"), 3, SIZE as u64)?;
+    let _ada = town.node("ada").share(&town.path("share")).tracker(&tracker).start_ready()?;
+    for (name, lie) in [("bob", Lie::Stall), ("cleo", Lie::Drip)] {
+        let liar = Plan::new(lie, [Offer::new("share/film", tree::content(3, SIZE))]).at(tracker.address()).start()?;
+        let node = town.node(name).tracker(&tracker).start_ready()?;
+        let hit = node.find("film", 2)?;
+        let began = now();
+        node.download(&[hit["content_id"].as_str().unwrap_or_default()])?.ok()?;
+        assert!(began.elapsed() < LEFT_AFTER, "{lie:?} held the file up for {:?}", began.elapsed());
+        assert!(liar.asked() > 0, "{lie:?} was never asked");
+        tree::same_bytes(&town.path("share/film"), &node.download_dir().join("film"))?;
+    }
+    Ok(())
+}
+
+/// G011: right bytes under a name that promises a program: the file is saved under the name that was asked for, and nobody
+/// can run it.
+#[test]
+fn a_program_that_comes_is_a_file_and_no_program() -> Result {
+    use std::os::unix::fs::PermissionsExt;
+    let town = Town::new()?;
+    let tracker = town.tracker("tracker")?;
+    let content = [b"#!/bin/sh\necho taken over\n".to_vec(), tree::content(4, 2 << 20)].concat();
+    let _liar = Plan::new(Lie::Nothing, [Offer::new("share/holiday.jpg.sh", content)]).at(tracker.address()).start()?;
+    let bob = town.node("bob").tracker(&tracker).start_ready()?;
+    let hit = bob.find("holiday.jpg.sh", 1)?;
+    let link = format!("potluck:{}?name=holiday.jpg", hit["content_id"].as_str().unwrap_or_default());
+    bob.download(&[&link])?.ok()?;
+    let mode = std::fs::metadata(bob.download_dir().join("holiday.jpg"))?.permissions().mode();
+    assert_eq!(mode & 0o111, 0, "{mode:o}");
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a scenario that cannot go on has failed")]
 
 mod a_changing_file;
+mod a_download_to_a_pipe;
 mod a_folder_is_downloaded;
 mod a_killed_download_goes_on;
 mod a_killed_tracker_loses_nothing;
@@ -13,8 +14,11 @@ mod a_share_follows_the_disk;
 mod a_source_dies_mid_download;
 mod a_watch_tells_what_is_published;
 mod bad_arguments;
+mod damaged_downloads_are_repaired;
+mod downloads_are_offered;
 mod downloads_are_paused;
 mod every_verb_prints_json;
+mod floods;
 mod foreign_programs;
 mod hostile_frames;
 mod killed_at_any_moment;

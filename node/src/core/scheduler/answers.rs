@@ -209,7 +209,7 @@ impl Scheduler {
             Refusal::Busy => self.handle_busy(flight.peer, queue, now),
             Refusal::Unavailable | Refusal::OverQuota => self.rest(flight.peer, FIRST_UNAVAILABLE, now),
             Refusal::NotFound | Refusal::Changed | Refusal::NotPermitted | Refusal::Unsupported => {
-                self.refuse_job(&flight, why);
+                self.refuse_job(&flight, why, now);
             }
         }
         self.give_back(ask, &flight, now);
@@ -284,12 +284,12 @@ impl Scheduler {
         self.settle(peer_no);
     }
 
-    fn refuse_job(&mut self, flight: &Flight, why: Refusal) {
+    fn refuse_job(&mut self, flight: &Flight, why: Refusal, now: Instant) {
         match &flight.job {
             Job::Piece { file, piece } => {
-                let download = self.downloads.get_mut(file);
-                let is_partial = download.is_some_and(|download| download.source_has_not(flight.peer, *piece));
-                if why != Refusal::NotFound || !is_partial {
+                let download = self.downloads.get_mut(file).filter(|_| why == Refusal::NotFound);
+                let is_partial = download.is_some_and(|download| download.source_has_not(flight.peer, *piece, now));
+                if !is_partial {
                     self.refuse_file(flight.peer, *file, why);
                 }
             }

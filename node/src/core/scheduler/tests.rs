@@ -331,6 +331,9 @@ fn a_source_that_has_lost_the_file_is_let_go_and_more_are_looked_for() {
     for ask in &asks {
         scheduler.handle_refused(ask.id, Refusal::NotFound, None, now);
     }
+    let again = all(&mut scheduler, now);
+    assert!(matches!(again.as_slice(), [Ask { what: What::Have { .. }, .. }]), "it may have a part of it: {again:?}");
+    scheduler.handle_refused(again[0].id, Refusal::NotFound, None, now);
     let lost = Event::SourceLost { file: FileNo(0), peer: peer(0), why: Refusal::NotFound };
     assert_eq!(events(&mut scheduler).first(), Some(&lost));
     let mut searches = Vec::new();

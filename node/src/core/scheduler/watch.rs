@@ -19,11 +19,13 @@ const TICKS_WITHOUT_ANYTHING: usize = 15;
 /// How long a peer is left alone that let everything lie.
 const STALL_REST: Duration = Duration::from_secs(2);
 /// How often it is looked at who lacks sources.
-const CENSUS: Duration = Duration::from_secs(2);
+const CENSUS: Duration = Duration::from_millis(500);
 /// How soon trackers are asked again for a file without sources, and how rarely after a long time.
 const FIRST_SEARCH: Duration = Duration::from_secs(2);
 const LONGEST_SEARCH: Duration = Duration::from_secs(300);
-/// How often trackers are asked for more sources of a large file that has some.
+/// How soon trackers are asked for more sources of a large file that has some: others may have begun with us. And how
+/// rarely, when it takes long.
+const FIRST_MORE_SOURCES: Duration = Duration::from_millis(500);
 const MORE_SOURCES: Duration = Duration::from_secs(30);
 /// How often it is looked at who could be faster with the last pieces.
 pub(super) const ENDGAME_EVERY: Duration = Duration::from_millis(50);
@@ -35,6 +37,15 @@ const HEDGE_AFTER: Duration = Duration::from_secs(1);
 const ENDGAME_ASKS: usize = 32;
 
 impl Scheduler {
+    /// Asks for pieces before number `pieces` only, of a file that is wanted in order: whoever reads it is so far behind.
+    /// Before the first call there is no such limit.
+    pub fn set_horizon(&mut self, file: FileNo, pieces: u32) {
+        if let Some(download) = self.downloads.get_mut(&file) {
+            download.horizon = pieces;
+            self.sort_in(file);
+        }
+    }
+
     /// Does what is due at [`poll_timeout`](Self::poll_timeout). Calling it earlier or more often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, peer)) = self.resting.first().copied() {
@@ -242,11 +253,16 @@ impl Download {
             self.search_at = None;
             return false;
         }
-        let wait = if is_starving { backoff(self.searches + 1, FIRST_SEARCH, LONGEST_SEARCH, jitter()) } else { MORE_SOURCES };
+        let wait = if is_starving {
+            backoff(self.searches + 1, FIRST_SEARCH, LONGEST_SEARCH, jitter())
+        } else {
+            FIRST_MORE_SOURCES.saturating_mul(1 << self.more_searches.min(6)).min(MORE_SOURCES)
+        };
         match self.search_at {
             Some(at) if at <= now => {
                 self.search_at = Some(now + wait);
                 self.searches = self.searches.saturating_add(1);
+                self.more_searches = self.more_searches.saturating_add(u32::from(!is_starving));
                 true
             }
             Some(at) => {

@@ -1,0 +1,141 @@
+//! What the node offers beside its shares: its downloads, as they grow and when they are in their places.
+//!
+//! They are told like files of a share called `downloads`, so that who searches, browses or looks for sources finds them.
+//! Their local folders are never told, and nothing else of these folders is offered. What lies in a share as well is told
+//! there and not here.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use potluck_common::content_id::ContentId;
+use potluck_common::share_path::SharePath;
+use potluck_common::wire::index::Entry;
+
+use super::{ME, Place, Table};
+use crate::store::{FinishedRecord, ShareDir, Stamp};
+
+/// The share that downloads seem to be in.
+const SHARE: &str = "downloads";
+/// Downloads of one name that are told, each in a share of its own: `downloads`, `downloads 2`, …
+const MAX_SAME_NAMES: u32 = 100;
+
+/// Downloads that are offered, by content.
+#[derive(Default)]
+pub(super) struct Offers(HashMap<ContentId, Offer>);
+
+struct Offer {
+    /// Under which path it is told.
+    path: SharePath,
+    /// Where it is, once it is whole.
+    file: Option<Offered>,
+}
+
+/// A download that is in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Offered {
+    path: PathBuf,
+    pub(crate) stamp: Stamp,
+}
+
+impl Offered {
+    /// Opens its folder, to read it. Blocks.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let name = self.path.file_name()?.to_str()?;
+        let dir = ShareDir::open(SHARE, self.path.parent()?).ok()?;
+        Some(Place { dir: Arc::new(dir), path: SharePath::parse(SHARE).ok()?.join(name).ok()?, stamp: self.stamp })
+    }
+}
+
+impl Table {
+    /// Tells that some of a content is here, which has this name and so many bytes.
+    pub(crate) fn offer_partial(&mut self, id: ContentId, name: &str, size: u64, mtime: i64) {
+        if !self.contents.contains_key(&id) && !self.offers.0.contains_key(&id) {
+            self.tell(id, name, size, mtime, None);
+        }
+    }
+
+    /// Tells that a content is here, whole. One whose name no path can hold is not offered.
+    pub(crate) fn offer_finished(&mut self, record: &FinishedRecord) {
+        let (Some(stamp), Some(name)) = (record.stamp, record.path.file_name().and_then(|name| name.to_str())) else { return };
+        if self.contents.contains_key(&record.content_id) {
+            return;
+        }
+        let file = Offered { path: record.path.clone(), stamp };
+        match self.offers.0.get_mut(&record.content_id) {
+            Some(offer) => offer.file = Some(file),
+            None => self.tell(record.content_id, name, record.size, stamp.mtime_ns / 1_000_000_000, Some(file)),
+        }
+    }
+
+    fn tell(&mut self, id: ContentId, name: &str, size: u64, mtime: i64, file: Option<Offered>) {
+        let Some(path) = self.free_path(name) else { return };
+        let entry = Entry { path: path.clone(), size, mtime, content_id: Some(id) };
+        self.index.put(ME, &entry);
+        self.journal.put(entry);
+        self.offers.0.insert(id, Offer { path, file });
+    }
+
+    /// Offers a download no longer.
+    pub(crate) fn withdraw_offer(&mut self, id: &ContentId) {
+        if let Some(offer) = self.offers.0.remove(id) {
+            self.index.remove(ME, &offer.path);
+            self.journal.remove(&offer.path);
+        }
+    }
+
+    /// Where a download is that is offered whole.
+    pub(crate) fn offered(&self, id: &ContentId) -> Option<Offered> {
+        self.offers.0.get(id)?.file.clone()
+    }
+
+    fn free_path(&self, name: &str) -> Option<SharePath> {
+        let shares = (1..=MAX_SAME_NAMES).map(|number| if number == 1 { SHARE.to_owned() } else { format!("{SHARE} {number}") });
+        let mut paths = shares.filter_map(|share| SharePath::parse(&share).ok()?.join(name).ok());
+        paths.find(|path| !self.shares.contains_key(path.share()) && self.journal.get(path).is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shares::{FoundFile, Shares};
+
+    const STAMP: Stamp = Stamp { dev: 1, ino: 2, size: 3, mtime_ns: 4_000_000_000 };
+
+    fn record(content: &[u8], path: &str) -> FinishedRecord {
+        FinishedRecord { path: path.into(), content_id: ContentId::of(content), size: 3, stamp: Some(STAMP) }
+    }
+
+    fn told(shares: &Shares) -> Vec<String> {
+        shares.lock().journal.entries_after(None).map(|entry| entry.path.to_string()).collect()
+    }
+
+    #[test]
+    fn a_download_is_told_while_it_grows_and_keeps_its_name_when_it_is_whole() {
+        let shares = Shares::new(1);
+        let id = ContentId::of(b"one");
+        shares.lock().offer_partial(id, "live.flac", 3, 4);
+        assert!(shares.lock().offered(&id).is_none(), "it is not whole");
+        shares.lock().offer_finished(&record(b"one", "/music/live (1).flac"));
+        assert_eq!(told(&shares), ["downloads/live.flac"]);
+        assert!(shares.lock().offered(&id).is_some());
+        shares.lock().offer_finished(&record(b"two", "/films/live.flac"));
+        assert_eq!(told(&shares), ["downloads/live.flac", "downloads 2/live.flac"].into_iter().rev().collect::<Vec<_>>());
+        shares.lock().withdraw_offer(&id);
+        assert_eq!(told(&shares), ["downloads 2/live.flac"]);
+    }
+
+    #[test]
+    fn what_lies_in_a_share_is_told_there_only() {
+        let shares = Shares::new(1);
+        let id = ContentId::of(b"one");
+        let path = SharePath::parse("music/live.flac").unwrap();
+        let file = FoundFile { path: path.clone(), size: 3, mtime: 4, stamp: STAMP, content_id: Some(id) };
+        shares.lock().offer_finished(&record(b"one", "/music/live.flac"));
+        shares.lock().put(&file);
+        assert_eq!(told(&shares), ["music/live.flac"]);
+        shares.lock().offer_finished(&record(b"one", "/music/live.flac"));
+        assert_eq!(told(&shares), ["music/live.flac"]);
+    }
+}

@@ -1,0 +1,65 @@
+//! Too much at once: floods of requests, and readers that do not read. Others are served all the same.
+
+use std::time::Duration;
+
+use potluck_common::codec::encode;
+use potluck_common::content_id::ContentId;
+use potluck_common::wire::piece::Request;
+use potluck_tests::clock::now;
+use potluck_tests::stranger::{Door, Stranger};
+use potluck_tests::town::Town;
+use potluck_tests::{Result, tree};
+
+/// What the memory of a node may grow by under a flood.
+const GROWTH: u64 = 48 << 20;
+/// How long others may wait while nobody reads what is sent to him: the time after which a slot is free again, and the rest.
+const WAIT: Duration = Duration::from_secs(25);
+
+/// G008, G010: thousands of requests, many at a time, for what is not there.
+#[test]
+fn a_flood_of_requests_is_answered_or_cut_and_the_node_stays_small() -> Result {
+    const AT_ONCE: usize = 90;
+    let town = Town::new()?;
+    let hash = tree::file(&town.path("music/live.flac"), 90, 3 << 20)?;
+    let ada = town.node("ada").share(&town.path("music")).start_ready()?;
+    let mut stranger = Stranger::connect(ada.address())?;
+    let request = encode(&Request::Have { content_id: ContentId::of(b"nothing"), from: 0 })?;
+    stranger.flood(Door::Piece, &request, 1, 1)?;
+    let before = ada.process().vitals()?;
+    for _ in 0..30 {
+        stranger.flood(Door::Piece, &request, AT_ONCE, AT_ONCE)?;
+    }
+    let after = ada.process().vitals()?;
+    assert!(after.memory < before.memory + GROWTH, "grew from {} to {} bytes", before.memory, after.memory);
+    let spent = after.cpu.saturating_sub(before.cpu);
+    assert!(spent < Duration::from_secs(6), "2,700 requests took {spent:?} of processor time");
+    let bob = town.node("bob").start_ready()?;
+    bob.verb(&["dial", ada.address()])?.ok()?;
+    bob.download(&[&hash])?.ok()?;
+    Ok(())
+}
+
+/// G014: a peer asks for everything and reads nothing.
+#[test]
+fn a_reader_that_does_not_read_does_not_keep_others_waiting() -> Result {
+    let town = Town::new()?;
+    let hash = tree::file(&town.path("music/long.flac"), 91, 64 << 20)?;
+    let ada = town.node("ada").share(&town.path("music")).start_ready()?;
+    let before = ada.process().vitals()?.memory;
+    let mut strangers = Vec::new();
+    for _ in 0..2 {
+        let mut stranger = Stranger::connect(ada.address())?;
+        // 60 MiB: more than all buffers between here and there hold; the first answer shows that the rest is on its way
+        stranger.flood(Door::Piece, &encode(&Request::Piece { content_id: hash.parse()?, piece: 7 })?, 60, 1)?;
+        strangers.push(stranger);
+    }
+    let bob = town.node("bob").start_ready()?;
+    bob.verb(&["dial", ada.address()])?.ok()?;
+    let began = now();
+    bob.download(&[&hash])?.ok()?;
+    assert!(began.elapsed() < WAIT, "waited for {:?}", began.elapsed());
+    let grown = ada.process().vitals()?.memory.saturating_sub(before);
+    assert!(grown < 3 * GROWTH, "the node grew by {grown} bytes");
+    drop(strangers);
+    Ok(())
+}

@@ -32,23 +32,23 @@ const FIRST_WRITE_BYTES: usize = 60 << 10;
 #[error("malformed message: {0}")]
 pub struct Malformed(String);
 
-/// One CBOR message each way, of at most [`MAX_INDEX_MESSAGE_BYTES`].
+/// One CBOR message each way, of at most `MOST` bytes.
 #[derive(Debug)]
-pub struct CborCodec<Q, A>(PhantomData<fn() -> (Q, A)>);
+pub struct CborCodec<Q, A, const MOST: usize = MAX_INDEX_MESSAGE_BYTES>(PhantomData<fn() -> (Q, A)>);
 
-impl<Q, A> Clone for CborCodec<Q, A> {
+impl<Q, A, const MOST: usize> Clone for CborCodec<Q, A, MOST> {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl<Q, A> Default for CborCodec<Q, A> {
+impl<Q, A, const MOST: usize> Default for CborCodec<Q, A, MOST> {
     fn default() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<Q, A> Codec for CborCodec<Q, A>
+impl<Q, A, const MOST: usize> Codec for CborCodec<Q, A, MOST>
 where
     Q: Serialize + DeserializeOwned + Send,
     A: Serialize + DeserializeOwned + Send,
@@ -58,11 +58,11 @@ where
     type Response = A;
 
     async fn read_request<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Self::Request> {
-        read_request(io, MAX_INDEX_MESSAGE_BYTES).await
+        read_request(io, MOST).await
     }
 
     async fn read_response<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<A> {
-        let bytes = read_message(io, MAX_INDEX_MESSAGE_BYTES).await?;
+        let bytes = read_message(io, MOST).await?;
         decode(&bytes).map_err(invalid)
     }
 
@@ -72,11 +72,11 @@ where
         io: &mut T,
         request: Self::Request,
     ) -> io::Result<()> {
-        io.write_all(&encode_within(&request.map_err(invalid)?, MAX_INDEX_MESSAGE_BYTES)?).await
+        io.write_all(&encode_within(&request.map_err(invalid)?, MOST)?).await
     }
 
     async fn write_response<T: AsyncWrite + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T, answer: A) -> io::Result<()> {
-        io.write_all(&encode_within(&answer, MAX_INDEX_MESSAGE_BYTES)?).await
+        io.write_all(&encode_within(&answer, MOST)?).await
     }
 }
 

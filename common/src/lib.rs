@@ -14,18 +14,20 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`namespace`], [`peer`], [`share_path`], [`content_id`], [`geometry`], [`link`] | one validated type each: the only way remote text or bytes come in |
+//! | [`namespace`], [`peer`], [`share_path`], [`content_id`], [`geometry`], [`link`], [`invitation`] | one validated type each: the only way remote text or bytes come in |
 //! | [`escape`] | remote text made safe for a terminal or a log line |
-//! | [`wire`] | the messages of both protocols, one file each, and every limit |
+//! | [`wire`] | the messages of our protocols, one file each, and every limit |
 //! | [`search`] | the file index: pure, used by the tracker over all peers and by a node over its own shares |
 //! | [`buffer`] | bodies of answers, used again |
-//! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: the only modules that name libp2p |
+//! | [`certificate`], [`gate`], [`host_limits`] | what a private tracker signs; protocols that are not spoken to a stranger; connections by where they come from |
+//! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: with the three above the only modules that name libp2p |
 //!
 //! # Participants
 //!
 //! A **tracker** serves libp2p's rendezvous protocol and `/potluck/index/1` over the files of all registered peers. A
 //! **node** publishes to trackers and asks them, serves `/potluck/index/1` over its own shares, and serves and asks
-//! `/potluck/piece/1`. Both are authenticated by the connection: a PeerId is proven before the first message.
+//! `/potluck/piece/1`. Both are authenticated by the connection: a PeerId is proven before the first message. In a private
+//! swarm neither speaks any of these before `/potluck/admit/1` has shown that the other is a member.
 //! `docs/PROTOCOL.md` has the messages byte by byte.
 //!
 //! # Deliberately absent
@@ -33,11 +35,15 @@
 //! Sockets and tasks (the programs have them), clocks (time is an argument), and any cryptography of our own.
 
 pub mod buffer;
+pub mod certificate;
 pub mod codec;
 pub mod content_id;
 pub mod escape;
+pub mod gate;
 pub mod geometry;
+pub mod host_limits;
 pub mod identity;
+pub mod invitation;
 pub mod link;
 pub mod muxer;
 pub mod namespace;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 const MAX_BYTES: usize = 44;
 const IDENTITY: u8 = 0x00;
 const SHA2_256: u8 = 0x12;
+/// What stands before an Ed25519 key in a PeerId: a value of 36 bytes, inlined; a key of type 1, of 32 bytes.
+const ED25519: [u8; 6] = [IDENTITY, 36, 8, 1, 18, 32];
 
 /// The name of a peer: the bytes of its libp2p PeerId, checked for form. Shown in base58.
 ///
@@ -40,6 +42,20 @@ impl PeerKey {
         let mut all = [0; MAX_BYTES];
         all.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         Ok(Self { bytes: all, len: bytes.len() as u8 })
+    }
+
+    /// The PeerId of an Ed25519 key, which is what every program of this project has.
+    #[must_use]
+    pub fn from_ed25519(key: &[u8; 32]) -> Self {
+        let mut bytes = [0; MAX_BYTES];
+        bytes.iter_mut().zip(ED25519.iter().chain(key)).for_each(|(to, from)| *to = *from);
+        Self { bytes, len: (ED25519.len() + key.len()) as u8 }
+    }
+
+    /// The Ed25519 key that the PeerId holds; `None` for one of another kind.
+    #[must_use]
+    pub fn ed25519(&self) -> Option<[u8; 32]> {
+        self.as_bytes().strip_prefix(&ED25519)?.try_into().ok()
     }
 
     /// The bytes of the PeerId.
@@ -108,6 +124,7 @@ mod tests {
         let bytes = serde_cbor::to_vec(&peer).unwrap();
         assert_eq!(serde_cbor::from_slice::<PeerKey>(&bytes).unwrap(), peer);
         assert_eq!(peer.short(), "VRvDhHX"[1..].to_owned());
+        assert_eq!(peer.ed25519().map(|key| PeerKey::from_ed25519(&key)), Some(peer));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::buffer::BufferPool;
 use crate::codec::{CborCodec, PieceCodec};
 use crate::muxer::MuxerConfig;
 use crate::peer::PeerKey;
-use crate::wire::{INDEX_PROTOCOL, PIECE_PROTOCOL, index};
+use crate::wire::{ADMIT_PROTOCOL, INDEX_PROTOCOL, MAX_ADMIT_MESSAGE_BYTES, PIECE_PROTOCOL, admit, index};
 
 /// How long a connection without any stream is kept. libp2p's 10 s would drop a tracker between renewals.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -27,6 +27,10 @@ const HANDLER_EVENTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const INDEX_TIMEOUT: Duration = Duration::from_secs(20);
 /// The whole exchange of a piece: a slow line needs 60 s for 1 MiB at 17 KiB/s. Stalled ones are given up long before.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The whole exchange of admission, which a stranger must not draw out.
+const ADMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests of admission in flight on one connection, either way: one, and a deny list or two.
+const ADMIT_STREAMS: usize = 4;
 /// Index requests in flight on one connection, either way.
 const INDEX_STREAMS: usize = 16;
 /// Piece requests in flight on one connection, either way.
@@ -34,6 +38,8 @@ pub const PIECE_STREAMS: usize = 64;
 
 /// The index protocol's behaviour.
 pub type IndexBehaviour = rr::Behaviour<CborCodec<index::Request, index::Answer>>;
+/// The admit protocol's behaviour.
+pub type AdmitBehaviour = rr::Behaviour<CborCodec<admit::Request, admit::Answer, MAX_ADMIT_MESSAGE_BYTES>>;
 /// The piece protocol's behaviour.
 pub type PieceBehaviour = rr::Behaviour<PieceCodec>;
 
@@ -74,6 +80,14 @@ pub fn index_behaviour() -> IndexBehaviour {
     let protocol = (StreamProtocol::new(INDEX_PROTOCOL), ProtocolSupport::Full);
     let config = rr::Config::default().with_request_timeout(INDEX_TIMEOUT).with_max_concurrent_streams(INDEX_STREAMS);
     rr::Behaviour::with_codec(CborCodec::default(), [protocol], config)
+}
+
+/// The admit protocol. Only who is in a private swarm serves it; whoever wants to join one asks.
+#[must_use]
+pub fn admit_behaviour(is_served: bool) -> AdmitBehaviour {
+    let support = if is_served { ProtocolSupport::Full } else { ProtocolSupport::Outbound };
+    let config = rr::Config::default().with_request_timeout(ADMIT_TIMEOUT).with_max_concurrent_streams(ADMIT_STREAMS);
+    rr::Behaviour::with_codec(CborCodec::default(), [(StreamProtocol::new(ADMIT_PROTOCOL), support)], config)
 }
 
 /// The piece protocol as asked for and served by a node.
@@ -124,6 +138,16 @@ pub fn is_taken(address: &Multiaddr) -> bool {
         _ => return false,
     };
     tried.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// The IP address that a multiaddr begins with, if it begins with one.
+#[must_use]
+pub fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => Some(ip.into()),
+        Some(Protocol::Ip6(ip)) => Some(ip.into()),
+        _ => None,
+    }
 }
 
 /// Whether an address is on this machine only.

@@ -9,9 +9,10 @@ use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::share_path::SharePath;
+use potluck_common::wire::admit::{self, Claims, DenyList, Grant, Invalid, Join, Secret, Welcome};
 use potluck_common::wire::index::{self, *};
 use potluck_common::wire::piece::{self, FileAnswer, Header};
-use potluck_common::wire::{Bounded, Refusal, Text};
+use potluck_common::wire::{Bounded, Bytes, Refusal, Text};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -171,6 +172,54 @@ fn piece_headers() -> Vec<(&'static str, Header)> {
     all
 }
 
+fn admit_requests() -> Vec<(&'static str, admit::Request)> {
+    let join = Join { secret: Secret::new([7; 16]), nickname: nickname() };
+    vec![
+        ("hello to a tracker", admit::Request::Hello { certificates: Bounded::default() }),
+        ("hello to a peer", admit::Request::Hello { certificates: Bounded::truncated([Bytes::truncated(&[1, 2, 3])]) }),
+        ("join", admit::Request::Join(join)),
+        ("deny", admit::Request::Deny { list: Bytes::truncated(&[4, 5]) }),
+    ]
+}
+
+fn grants() -> [Grant; 2] {
+    [Grant { namespace: namespace(), read_only: false }, Grant { namespace: Namespace::new("choir").unwrap(), read_only: true }]
+}
+
+fn admit_answers() -> Vec<(&'static str, admit::Answer)> {
+    let of_tracker = Welcome {
+        certificates: Bounded::truncated([Bytes::truncated(&[1, 2, 3])]),
+        grants: Bounded::truncated(grants()),
+        denied: Some(Bytes::truncated(&[4, 5])),
+    };
+    let of_peer = Welcome { certificates: Bounded::truncated([Bytes::truncated(&[1, 2, 3])]), ..Welcome::default() };
+    let mut all = vec![
+        ("welcome of a tracker", admit::Answer::Welcome(Box::new(of_tracker))),
+        ("welcome of a peer", admit::Answer::Welcome(Box::new(of_peer))),
+        ("noted", admit::Answer::Noted {}),
+        ("refused", admit::Answer::Refused { why: Refusal::NotPermitted }),
+    ];
+    all.extend(
+        [
+            ("not joined: unknown", Invalid::Unknown),
+            ("not joined: used up", Invalid::UsedUp),
+            ("not joined: expired", Invalid::Expired),
+            ("not joined: revoked", Invalid::Revoked),
+            ("not joined: too many tries", Invalid::TooManyTries),
+        ]
+        .map(|(name, why)| (name, admit::Answer::NotJoined { why })),
+    );
+    all
+}
+
+fn claims() -> Vec<(&'static str, Claims)> {
+    vec![("claims", Claims::new(peer(), &grants(), [9; 16], 1_800_000_000, 1_800_086_400))]
+}
+
+fn deny_lists() -> Vec<(&'static str, DenyList)> {
+    vec![("deny list", DenyList { number: 3, peers: Bounded::truncated([peer()]) })]
+}
+
 /// Each message has the bytes that the table says, and the bytes are that message.
 fn hold<M: Serialize + DeserializeOwned + PartialEq + Debug>(messages: &[(&str, M)], table: &[(&str, &str)]) {
     let mut actual = String::new();
@@ -202,6 +251,22 @@ fn requests_for_pieces_have_their_bytes() {
 #[test]
 fn headers_of_pieces_have_their_bytes() {
     hold(&piece_headers(), PIECE_HEADERS);
+}
+
+#[test]
+fn requests_for_admission_have_their_bytes() {
+    hold(&admit_requests(), ADMIT_REQUESTS);
+}
+
+#[test]
+fn answers_about_admission_have_their_bytes() {
+    hold(&admit_answers(), ADMIT_ANSWERS);
+}
+
+#[test]
+fn what_a_tracker_signs_has_its_bytes() {
+    hold(&claims(), CLAIMS);
+    hold(&deny_lists(), DENY_LISTS);
 }
 
 /// G100.
@@ -288,4 +353,35 @@ const PIECE_HEADERS: &[(&str, &str)] = &[
     ("refused: over quota", "a16772656675736564a1637768796a6f7665725f71756f7461"),
     ("refused: not permitted", "a16772656675736564a1637768796d6e6f745f7065726d6974746564"),
     ("refused: unavailable", "a16772656675736564a1637768796b756e617661696c61626c65"),
+];
+
+#[rustfmt::skip] // one line a message
+const ADMIT_REQUESTS: &[(&str, &str)] = &[
+    ("hello to a tracker", "a16568656c6c6fa165636572747380"),
+    ("hello to a peer", "a16568656c6c6fa16563657274738143010203"),
+    ("join", "a1646a6f696ea2667365637265745007070707070707070707070707070707646e69636b63416461"),
+    ("deny", "a16464656e79a1646c697374420405"),
+];
+
+#[rustfmt::skip] // one line a message
+const ADMIT_ANSWERS: &[(&str, &str)] = &[
+    ("welcome of a tracker", "a16777656c636f6d65a36563657274738143010203666772616e747382a1626e73667075626c6963a2626e736563686f697262726ff56664656e696564420405"),
+    ("welcome of a peer", "a16777656c636f6d65a16563657274738143010203"),
+    ("noted", "a1656e6f746564a0"),
+    ("refused", "a16772656675736564a1637768796d6e6f745f7065726d6974746564"),
+    ("not joined: unknown", "a16a6e6f745f6a6f696e6564a16377687967756e6b6e6f776e"),
+    ("not joined: used up", "a16a6e6f745f6a6f696e6564a16377687967757365645f7570"),
+    ("not joined: expired", "a16a6e6f745f6a6f696e6564a1637768796765787069726564"),
+    ("not joined: revoked", "a16a6e6f745f6a6f696e6564a163776879677265766f6b6564"),
+    ("not joined: too many tries", "a16a6e6f745f6a6f696e6564a1637768796e746f6f5f6d616e795f7472696573"),
+];
+
+#[rustfmt::skip] // one line a message
+const CLAIMS: &[(&str, &str)] = &[
+    ("claims", "a56269645826002408011220648defe5e0f2e660f8949998863ed1f98efc77e138fad778ceaacc08e3103c8e6473616c745009090909090909090909090909090909626e7382a1617450236de08ff624732141c5bf6e2c2f7831a2617450d370abe2c4661b3908505923ac7cf98662726ff5636961741a6b49d200636578701a6b4b2380"),
+];
+
+#[rustfmt::skip] // one line a message
+const DENY_LISTS: &[(&str, &str)] = &[
+    ("deny list", "a2626e6f03657065657273815826002408011220648defe5e0f2e660f8949998863ed1f98efc77e138fad778ceaacc08e3103c8e"),
 ];

@@ -4,7 +4,8 @@
 //! transfer, and a party that pages without end is cut off.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -13,14 +14,19 @@ use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::share_path::SharePath;
-use potluck_common::transport::{key_of, peer_of};
-use potluck_common::wire::index::{Answer, Cursor, Entry, Hit, List, MAX_PAGE, PeerInfo, Peers, Request, Search, SearchPage, Sources};
+use potluck_common::transport::{ip_of, key_of, peer_of};
+use potluck_common::wire::index::{
+    Address, Answer, Cursor, Entry, Hit, List, MAX_PAGE, PeerInfo, Peers, Request, Search, SearchPage, SourcePeer, Sources,
+};
 use potluck_common::wire::{Bounded, Refusal, Text, index::MAX_SOURCE_IDS};
 use tokio::sync::mpsc;
 
+use crate::clock::now;
 use crate::contacts::Contacts;
+use crate::dialling::{DialBudget, Nearness, may_dial, nearness};
 use crate::error::{CommandError, Failure};
 use crate::net::{AskError, NetHandle};
+use crate::trackers::NOT_A_MEMBER;
 
 /// Most pages that are read of one listing: two million entries. A peer that goes on is cut off.
 const MAX_PAGES: usize = 2000;
@@ -33,6 +39,8 @@ pub(crate) struct Asking {
     pub(crate) net: NetHandle,
     pub(crate) contacts: Arc<Contacts>,
     pub(crate) namespace: Namespace,
+    /// What keeps us from dialling a victim of who lies to us.
+    pub(crate) budget: Arc<Mutex<DialBudget>>,
 }
 
 /// Why one party did not answer.
@@ -58,6 +66,15 @@ pub(crate) struct Joined {
     pub(crate) unanswered: Vec<String>,
     /// How many parties answered.
     pub(crate) answered: usize,
+    /// Whether those who did not answer all belong to a private swarm that we are not in.
+    pub(crate) is_outside: bool,
+}
+
+impl Unanswered {
+    /// Whether the party speaks to members only, and we are none.
+    fn is_closed_door(&self) -> bool {
+        matches!(self, Self::Ask(AskError::Unsupported) | Self::Refused(Refusal::NotPermitted))
+    }
 }
 
 /// Where a content can be had.
@@ -71,10 +88,19 @@ pub(crate) struct Found {
 
 impl Asking {
     pub(crate) async fn ask(&self, party: PeerId, request: Request) -> Result<Answer, Unanswered> {
-        match self.net.ask_index(party, request).await? {
-            Answer::Refused { why } => Err(Unanswered::Refused(why)),
-            answer => Ok(answer),
+        match self.net.ask_index(party, request).await {
+            Ok(Answer::Refused { why }) => Err(Unanswered::Refused(why)),
+            Ok(answer) => Ok(answer),
+            // a request that is sent along with the proposal of its protocol may be cut off before it is refused
+            Err(AskError::Lost) if self.is_closed(&party) => Err(AskError::Unsupported.into()),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether a party is in a private swarm and does not have us as a member.
+    pub(crate) fn is_closed(&self, party: &PeerId) -> bool {
+        let identity = self.contacts.get(party).and_then(|contact| contact.identity);
+        identity.is_some_and(|identity| identity.is_closed)
     }
 
     fn parties(&self) -> Vec<PeerId> {
@@ -89,12 +115,15 @@ impl Asking {
             let answer = tokio::time::timeout(SEARCH_PATIENCE, self.search_one(party, text, limit)).await;
             (party, answer.unwrap_or(Err(Unanswered::TooSlow)))
         });
-        let mut joined = Joined::default();
+        let mut joined = Joined { is_outside: true, ..Joined::default() };
         let mut places: HashMap<ContentId, usize> = HashMap::new();
         for (party, answer) in join_all(asks).await {
             match answer {
                 Ok(page) => joined.add(page, &mut places),
-                Err(why) => joined.unanswered.push(format!("{party}: {why}")),
+                Err(why) => {
+                    joined.is_outside &= why.is_closed_door();
+                    joined.unanswered.push(format!("{party}: {why}"));
+                }
             }
         }
         joined.hits.truncate(limit as usize);
@@ -126,13 +155,18 @@ impl Asking {
     /// When nobody could be asked.
     pub(crate) async fn peers(&self) -> Result<Vec<PeerInfo>, CommandError> {
         let mut all: HashMap<PeerKey, PeerInfo> = HashMap::new();
-        let answers = join_all(self.parties().into_iter().map(|party| self.peers_one(party))).await;
+        let (parties, own) = (self.parties(), self.own_ips().await);
+        let answers = join_all(parties.iter().map(|party| self.peers_one(*party))).await;
+        if !answers.is_empty() && answers.iter().all(|answer| answer.as_ref().is_err_and(Unanswered::is_closed_door)) {
+            return Err(CommandError::new(Failure::NotPermitted, NOT_A_MEMBER));
+        }
         if !answers.is_empty() && answers.iter().all(Result::is_err) {
             return Err(CommandError::new(Failure::Unreachable, "no tracker answered; `potluck status` shows what they say"));
         }
-        for peer in answers.into_iter().flatten().flatten() {
+        let told = parties.into_iter().zip(answers).flat_map(|(party, peers)| peers.into_iter().flatten().map(move |peer| (party, peer)));
+        for (party, peer) in told {
             if let Some(id) = peer_of(&peer.peer) {
-                self.contacts.learn(id, &addresses(&peer.addresses));
+                self.contacts.learn(id, &self.dialable(party, &own, &peer.addresses));
                 self.contacts.name(id, &peer.nickname);
             }
             all.entry(peer.peer).or_insert(peer);
@@ -237,13 +271,14 @@ impl Asking {
         let me = self.net.me();
         for ids in ids.chunks(MAX_SOURCE_IDS) {
             let request = Sources { namespace: self.namespace.clone(), content_ids: Bounded::truncated(ids.iter().copied()) };
-            let asks = self.parties().into_iter().map(|party| {
+            let (parties, own) = (self.parties(), self.own_ips().await);
+            let asks = parties.clone().into_iter().map(|party| {
                 let request = Request::Sources(request.clone());
                 async move { tokio::time::timeout(SEARCH_PATIENCE, self.ask(party, request)).await }
             });
-            for answer in join_all(asks).await {
+            for (party, answer) in parties.into_iter().zip(join_all(asks).await) {
                 let Ok(Ok(Answer::Sources(found))) = answer else { continue };
-                let peers: Vec<Option<PeerId>> = found.peers.iter().map(|source| self.learn_source(source)).collect();
+                let peers: Vec<Option<PeerId>> = found.peers.iter().map(|source| self.learn_source(party, &own, source)).collect();
                 for content in found.found {
                     let known = all.entry(content.content_id).or_default();
                     known.size = known.size.or(Some(content.size));
@@ -259,20 +294,39 @@ impl Asking {
         all
     }
 
-    fn learn_source(&self, source: &potluck_common::wire::index::SourcePeer) -> Option<PeerId> {
+    fn learn_source(&self, party: PeerId, own: &[IpAddr], source: &SourcePeer) -> Option<PeerId> {
         let peer = peer_of(&source.peer)?;
-        self.contacts.learn(peer, &addresses(&source.addresses));
+        self.contacts.learn(peer, &self.dialable(party, own, &source.addresses));
         self.contacts.name(peer, &source.nickname);
         Some(peer)
     }
 
-    /// Connects to a peer at the addresses that are known of it.
+    /// Of the addresses that a party tells, those that it may make us dial.
+    fn dialable(&self, party: PeerId, own: &[IpAddr], told: &[Address]) -> Vec<Multiaddr> {
+        let at = self.contacts.get(&party).and_then(|contact| contact.connected);
+        let teller = at.as_ref().map_or(Nearness::World, nearness);
+        addresses(told).into_iter().filter(|address| may_dial(address, teller, own)).collect()
+    }
+
+    /// Where this node listens.
+    async fn own_ips(&self) -> Vec<IpAddr> {
+        self.net.addresses().await.iter().filter_map(ip_of).collect()
+    }
+
+    fn budget(&self) -> MutexGuard<'_, DialBudget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects to a peer at the addresses that are known of it, as far as they are worth another attempt.
     ///
     /// # Errors
     /// When nobody answers there, or somebody else.
     pub(crate) async fn connect(&self, peer: PeerId) -> Result<(), crate::net::DialError> {
-        let addresses = self.contacts.get(&peer).map(|contact| contact.addresses).unwrap_or_default();
-        self.net.connect(Some(peer), addresses).await.map(drop)
+        let known = self.contacts.get(&peer).map(|contact| contact.addresses).unwrap_or_default();
+        let addresses = self.budget().affordable(known, now());
+        let outcome = self.net.connect(Some(peer), addresses.clone()).await;
+        self.budget().handle_dialled(&addresses, outcome.is_ok(), now());
+        outcome.map(drop)
     }
 
     /// Opens more connections to a connected peer, of the same kind as it has. Those that fail are missing, and no more.
@@ -335,7 +389,7 @@ impl Merge for Hit {
 }
 
 /// The multiaddrs among texts that a remote sent.
-pub(crate) fn addresses(texts: &[potluck_common::wire::index::Address]) -> Vec<Multiaddr> {
+pub(crate) fn addresses(texts: &[Address]) -> Vec<Multiaddr> {
     texts.iter().filter_map(|text| text.as_str().parse().ok()).collect()
 }
 

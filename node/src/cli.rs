@@ -4,6 +4,7 @@
 //! a node takes the same verbs through the same two functions.
 
 mod args;
+mod join;
 mod resolve;
 mod values;
 
@@ -19,6 +20,7 @@ use potluck_common::namespace::Namespace;
 use potluck_common::wire::MAX_SEARCH_BYTES;
 
 pub use self::args::{ConflictArg, DownloadArgs, NodeArgs, SearchArgs, ShareVerb, WatchArgs, WhichArgs};
+pub use self::join::JoinArgs;
 pub use self::resolve::Surroundings;
 pub use self::values::ShareArg;
 use crate::error::{CommandError, Failure};
@@ -105,7 +107,7 @@ pub struct NetworkArgs {
     /// A tracker, as it prints its address; repeat for several [default: found on this machine and the LAN]
     #[arg(long, value_name = "MULTIADDR", env = "POTLUCK_TRACKER", hide_env_values = true, value_delimiter = ',', global = true, value_parser = values::tracker)]
     pub tracker: Vec<Multiaddr>,
-    /// The group to share and search in [default: public]
+    /// The group to share and search in [default: the one that the node was invited to, or public]
     #[arg(long, value_name = "NAME", env = "POTLUCK_NAMESPACE", hide_env_values = true, global = true, value_parser = values::namespace)]
     pub namespace: Option<Namespace>,
     /// A peer to connect to at start, with or without any tracker; repeat for several
@@ -180,6 +182,16 @@ Every piece is verified before it is written. What exists is never overwritten. 
 goes on where it stopped; a running node goes on by itself."
     )]
     Download(DownloadArgs),
+    /// Become a member of a private swarm, by an invitation
+    #[command(after_help = "\
+Examples:
+  potluck join potluck:join/ae...
+  potluck join --file invitation.txt
+  potluck join -                       reads standard input, so that the secret stands in no command line
+
+After that, `potluck node --share DIR` needs no --tracker: this data folder belongs to that swarm. An invitation that is
+mistyped, used up, expired or revoked ends with exit code 6.")]
+    Join(JoinArgs),
     /// Connect to a peer or a tracker by its address
     #[command(after_help = "\
 Example:
@@ -338,6 +350,7 @@ impl Verb {
             }
             Self::Watch(args) => Command::Watch { text: query_text(&args.words, args.ext.as_deref(), args.min_size, args.max_size)? },
             Self::Download(args) => Command::Download(args.wish(here)),
+            Self::Join(args) => Command::Join { invitation: args.text(here)? },
             Self::Dial { address } => Command::Dial { address: address.to_string() },
             Self::Share(ShareVerb::Add { share }) => Command::ShareAdd { name: share.name.clone(), dir: share.folder(here)? },
             Self::Share(ShareVerb::Rm { share }) => Command::ShareRemove { name: name_or_folder(share, here) },

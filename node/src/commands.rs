@@ -16,6 +16,7 @@ use crate::downloads::Content;
 use crate::error::{CommandError, Failure};
 use crate::net::DialError;
 use crate::node::Node;
+use crate::trackers::NOT_A_MEMBER;
 use crate::types::{
     Command, DialLine, DownloadAction, DownloadLine, EntryLine, HitLine, HolderLine, IdLine, Item, LimitsLine, LinkLine, PageLine,
     PeerLine, PieceMap, SearchNote, StatusLine, UploadLine,
@@ -50,6 +51,7 @@ impl Node {
             Command::Search { text, limit } => self.search(&text, limit, &out).await,
             Command::Watch { text } => self.watch(&text, &out).await,
             Command::Download(wish) => self.download(wish, &out).await,
+            Command::Join { invitation } => self.join(&invitation, &out).await,
             Command::Dial { address } => self.dial(&address, &out).await,
             Command::ShareAdd { name, dir } => self.share_add(name, dir, &out).await,
             Command::ShareRemove { name } => self.share_remove(&name, &out).await,
@@ -114,7 +116,10 @@ impl Node {
     async fn search(&self, text: &str, limit: u32, out: &Lines) -> Result<(), CommandError> {
         self.someone_to_ask().await?;
         let joined = self.asking().search(text, limit).await;
-        let Joined { hits, total, more, corrected, unanswered, answered } = joined;
+        let Joined { hits, total, more, corrected, unanswered, answered, is_outside } = joined;
+        if answered == 0 && is_outside {
+            return Err(CommandError::new(Failure::NotPermitted, NOT_A_MEMBER));
+        }
         if answered == 0 {
             return Err(CommandError::new(
                 Failure::Unreachable,
@@ -165,6 +170,7 @@ impl Node {
         let peer = self.asking().net.connect(peer, vec![place.clone()]).await.map_err(|error| {
             let failure = match error {
                 DialError::WrongPeer { .. } => Failure::Verification,
+                DialError::NotAdmitted => Failure::NotPermitted,
                 DialError::Myself => Failure::Usage,
                 DialError::NoAnswer(_) | DialError::Stopping => Failure::NoSource,
             };
@@ -197,7 +203,7 @@ impl Node {
         let line = StatusLine {
             peer_id: self.asking().net.me().to_string(),
             nickname: config.nickname.clone(),
-            namespace: config.namespace.to_string(),
+            namespace: self.asking().namespace.to_string(),
             addresses: self.addresses().await,
             trackers: self.trackers().lines(),
             connected_peers: self.asking().net.connections().await.len() as u64,

@@ -27,8 +27,8 @@ pub struct Config {
     pub trackers: Vec<Multiaddr>,
     /// Peers to dial at start.
     pub dial: Vec<Multiaddr>,
-    /// Where to register, share and search.
-    pub namespace: Namespace,
+    /// Where to register, share and search; `None`: where the node was invited to, or else in the default one.
+    pub namespace: Option<Namespace>,
     /// What the node calls itself.
     pub nickname: String,
     /// Where to listen.

@@ -11,13 +11,15 @@
 //! | [`output`], `progress`, `human`, [`console`] | the one place that words what is printed; bars; figures; the two streams |
 //! | [`node`], `commands` | **the facade**: start, execute a command, shut down. Every face calls only this |
 //! | [`types`], [`error`], [`config`] | what goes in and out of the facade |
+//! | `membership` | joining a private swarm; which swarm a node is in |
 //! | `trackers` | a task a tracker: keeps the registration, publishes what changes; finds trackers where none is named |
 //! | `shares`, `indexer`, `browse` | what the node offers; the threads that list and hash it; answers about it |
 //! | `downloads` | a task that glues the scheduler to network and disk; the verb `download` |
 //! | `uploads` | a task that glues the upload slots to disk and network |
 //! | `folders`, `reading` | a peer's folders a level at a time; a download's bytes while they come |
+//! | `dialling` | which addresses are dialled that a tracker or a peer told |
 //! | `asking`, `contacts`, `refs` | asking trackers and peers and joining their answers; whom we know; what a user can name |
-//! | [`core`] | pure state machines: piece scheduler, upload slots, registration, journal |
+//! | [`core`] | pure state machines: piece scheduler, upload slots, registration, journal, admission |
 //! | [`net`] | the network shell: the only code that names libp2p's swarm |
 //! | [`store`] | the disk shell: the only code that opens files and the database |
 //! | `clock` | the only code that reads a clock |
@@ -59,6 +61,7 @@ pub mod console;
 mod contacts;
 pub mod control;
 pub mod core;
+mod dialling;
 mod disk_threads;
 mod downloads;
 pub mod error;
@@ -67,6 +70,7 @@ pub mod fast_copies;
 mod folders;
 mod human;
 mod indexer;
+mod membership;
 pub mod net;
 pub mod node;
 pub mod output;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::buffer::BufferPool;
@@ -23,15 +24,17 @@ use crate::commands::Lines;
 use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::core::access::Access;
+use crate::core::admission::Admission;
 use crate::disk_threads::DiskThreads;
 use crate::downloads::{self, Downloads};
 use crate::error::{CommandError, Failure};
 use crate::indexer::Indexer;
+use crate::membership::{self, Party};
 use crate::net::{self, Identity, Inbound, Net, NetError, NetEvent};
 use crate::shares::Shares;
-use crate::store::{ShareDir, ShareError, ShareRecord, State, StateError};
+use crate::store::{MembershipRecord, ShareDir, ShareError, ShareRecord, State, StateError};
 use crate::trackers::{self, Trackers};
-use crate::types::{Event, Item, ShareLine};
+use crate::types::{Event, Item, JoinLine, ShareLine};
 use crate::uploads::{self, Larder, PieceRequest, Uploads};
 
 /// Events that a face may be behind before it misses some.
@@ -57,6 +60,7 @@ pub struct Node(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    key: Keypair,
     asking: Asking,
     shares: Arc<Shares>,
     indexer: Indexer,
@@ -76,6 +80,14 @@ struct Page {
     access: Arc<Mutex<Access>>,
 }
 
+/// What a data folder holds.
+struct OpenedFolder {
+    key: Keypair,
+    state: State,
+    shares: Vec<ShareRecord>,
+    memberships: Vec<MembershipRecord>,
+}
+
 impl Node {
     /// Starts a node: opens its data folder, listens, and goes on with what it was doing.
     ///
@@ -84,19 +96,23 @@ impl Node {
     pub async fn start(config: Config) -> Result<(Self, broadcast::Receiver<Event>), CommandError> {
         let data_dir = config.data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || open_data_dir(&data_dir)).await;
-        let (key, state, remembered) = opened.map_err(|error| CommandError::new(Failure::Other, error.to_string()))??;
+        let OpenedFolder { key, state, shares: remembered, memberships } =
+            opened.map_err(|error| CommandError::new(Failure::Other, error.to_string()))??;
         let state = Arc::new(state);
         let me = key.public().to_peer_id();
+        let my_key = key_of(&me).ok_or_else(|| CommandError::new(Failure::Other, "the identity key is of an unknown kind"))?;
+        let Party { namespace, trackers, papers, is_read_only } = Party::choose(&config, memberships)?;
         let shares = Arc::new(Shares::new(rand::random()));
         let folders = if config.one_shot { Vec::new() } else { open_shares(&config, &remembered)? };
 
         let buffers = BufferPool::new(IDLE_BUFFERS);
+        let admission = papers.map(|papers| Admission::new(my_key, namespace.clone(), papers));
         let Net { handle, events: net_events, inbound } =
-            net::spawn(key, &config.listen, config.mdns, buffers.clone()).map_err(net_error)?;
+            net::spawn(key.clone(), &config.listen, config.mdns, buffers.clone(), admission).map_err(net_error)?;
         let (events, first_events) = broadcast::channel(EVENT_QUEUE);
         let (net_sender, _) = broadcast::channel(NET_EVENT_QUEUE);
         let contacts = Arc::new(Contacts::default());
-        let asking = Asking { net: handle.clone(), contacts: Arc::clone(&contacts), namespace: config.namespace.clone() };
+        let asking = Asking { net: handle.clone(), contacts: Arc::clone(&contacts), namespace: namespace.clone(), budget: Arc::default() };
 
         let indexer = Indexer::start(Arc::clone(&shares), Arc::clone(&state), events.clone());
         let downloads = Downloads::start(downloads::Setup {
@@ -114,12 +130,11 @@ impl Node {
 
         let (address_sender, addresses) = watch::channel(Vec::new());
         let (identified_sender, identified) = watch::channel(0);
-        let my_key = key_of(&me).ok_or_else(|| CommandError::new(Failure::Other, "the identity key is of an unknown kind"))?;
         let browse = Browse::new(browse::Setup {
             shares: Arc::clone(&shares),
             indexer: indexer.clone(),
             net: handle.clone(),
-            namespace: config.namespace.clone(),
+            namespace,
             nickname: Text::truncated(&config.nickname),
             me: my_key,
             addresses: addresses.clone(),
@@ -131,10 +146,12 @@ impl Node {
             net_events: net_sender.clone(),
             addresses,
             nickname: Text::truncated(&config.nickname),
-            trackers: config.trackers.clone(),
-            find: config.trackers.is_empty() && (config.dial.is_empty() || !config.one_shot),
+            find: trackers.is_empty() && (config.dial.is_empty() || !config.one_shot),
+            trackers,
             stays: !config.one_shot,
+            is_read_only,
         });
+        tokio::spawn(membership::keep(Arc::clone(&state), net_sender.subscribe()));
         let router = Router {
             me,
             contacts,
@@ -148,6 +165,7 @@ impl Node {
 
         let node = Self(Arc::new(Inner {
             config,
+            key,
             asking,
             shares,
             indexer,
@@ -159,6 +177,10 @@ impl Node {
             events,
             page: OnceLock::new(),
         }));
+        if is_read_only && !folders.is_empty() {
+            let message = "your membership lets you search and download only: what you share is offered to nobody".to_owned();
+            let _ = node.0.events.send(Event::Warning { message });
+        }
         node.open_folders(folders);
         node.await_listening().await?;
         node.dial_all().await?;
@@ -230,6 +252,21 @@ impl Node {
         let page = self.0.page.get()?;
         let mut access = page.access.lock().unwrap_or_else(PoisonError::into_inner);
         Some(access.new_key(rand::random(), now()))
+    }
+
+    /// Becomes a member of a private swarm; the node takes part in it from its next start on.
+    pub(crate) async fn join(&self, invitation: &str, out: &Lines) -> Result<(), CommandError> {
+        let record = membership::redeem(self.0.key.clone(), invitation, &self.0.config.nickname).await?;
+        self.0.state.put_membership(&record).map_err(|error| state_error(&error))?;
+        let namespaces = |read_only| record.grants.iter().filter(move |grant| grant.read_only == read_only);
+        let line = JoinLine {
+            tracker: record.tracker.to_string(),
+            namespaces: namespaces(false).map(|grant| grant.namespace.to_string()).collect(),
+            read_only: namespaces(true).map(|grant| grant.namespace.to_string()).collect(),
+            restart: !self.0.config.one_shot,
+        };
+        out.send(Item::Joined(line)).await;
+        Ok(())
     }
 
     /// Waits until a peer has said what it is, for a while.
@@ -349,14 +386,15 @@ impl Node {
 }
 
 /// Opens identity and database. Blocks.
-fn open_data_dir(dir: &Path) -> Result<(libp2p::identity::Keypair, State, Vec<ShareRecord>), CommandError> {
+fn open_data_dir(dir: &Path) -> Result<OpenedFolder, CommandError> {
     let state = State::open(dir).map_err(|error| state_error(&error))?;
     let key = identity::load_or_create(&dir.join(IDENTITY_FILE)).map_err(|error| {
         let failure = if matches!(error, IdentityError::TooWide { .. }) { Failure::NotPermitted } else { Failure::LocalFile };
         CommandError::new(failure, error.to_string())
     })?;
     let shares = state.shares().map_err(|error| state_error(&error))?;
-    Ok((key, state, shares))
+    let memberships = state.memberships().map_err(|error| state_error(&error))?;
+    Ok(OpenedFolder { key, state, shares, memberships })
 }
 
 /// Opens the folders of the command line, which must be there, and those that are remembered, which may be away.

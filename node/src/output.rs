@@ -86,6 +86,7 @@ impl Output {
             Item::News(line) => self.lines(vec![text::news(line)]),
             Item::Transfer(line) => self.transfer(line, now),
             Item::Tracker(line) => self.lines(vec![text::tracker(line)]),
+            Item::Joined(line) => self.lines(text::joined(line)),
             Item::Dialled(line) => self.lines(vec![text::dialled(line)]),
             Item::Upload(line) => self.row(text::UPLOAD, text::upload(line)),
             Item::Link(line) => self.lines(vec![line.link.clone()]),

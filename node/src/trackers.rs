@@ -30,6 +30,9 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(6);
 const FIND_PATIENCE: Duration = Duration::from_secs(3);
 /// How long `register` and `deregister` wait for the trackers' answers.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(6);
+/// What a user can do about a private tracker.
+pub(crate) const NOT_A_MEMBER: &str =
+    "the tracker is private and does not have this node as a member; ask whoever runs it for an invitation, then `potluck join` it";
 /// Most trackers of a node.
 const MAX_TRACKERS: usize = 16;
 
@@ -47,6 +50,8 @@ pub(crate) struct Setup {
     pub(crate) find: bool,
     /// Whether the node registers by itself; a short-lived one only asks.
     pub(crate) stays: bool,
+    /// Whether nothing may be offered.
+    pub(crate) is_read_only: bool,
 }
 
 /// All trackers of the node. Cloning shares them.
@@ -61,6 +66,7 @@ struct Inner {
     addresses: watch::Receiver<Vec<Address>>,
     nickname: Nickname,
     find: bool,
+    is_read_only: bool,
     /// Whether the user wants to be registered; each task follows it.
     wanted: watch::Sender<Wanted>,
     desks: Mutex<Vec<Desk>>,
@@ -86,6 +92,8 @@ struct Desk {
     error: Option<String>,
     /// Whether the first attempt to connect is over.
     settled: bool,
+    /// Whether the tracker does not have us as a member.
+    is_refused: bool,
     /// Whether the tracker was told that we leave.
     has_left: bool,
 }
@@ -101,7 +109,7 @@ enum DeskState {
 impl Trackers {
     /// Starts the tasks.
     pub(crate) fn start(setup: Setup) -> Self {
-        let Setup { asking, shares, events, net_events, addresses, nickname, trackers, find, stays } = setup;
+        let Setup { asking, shares, events, net_events, addresses, nickname, trackers, find, stays, is_read_only } = setup;
         let wanted = watch::Sender::new(if stays { Wanted::Registered(0) } else { Wanted::Connected });
         let desks = Mutex::default();
         let this = Self(Arc::new(Inner {
@@ -112,6 +120,7 @@ impl Trackers {
             addresses,
             nickname,
             find,
+            is_read_only,
             wanted,
             desks,
             moved: watch::Sender::new(0),
@@ -134,11 +143,22 @@ impl Trackers {
         let (place, peer) = split_peer(address);
         let mut desks = self.desks();
         let is_known = desks.iter().any(|desk| (peer.is_some() && desk.peer == peer) || desk.address == place);
+        if let Some(peer) = peer {
+            self.0.asking.contacts.learn(peer, std::slice::from_ref(&place)); // a tracker may have several
+        }
         if is_known || desks.len() == MAX_TRACKERS {
             return;
         }
         let number = desks.len();
-        desks.push(Desk { address: place, peer, state: DeskState::Connecting, error: None, settled: false, has_left: false });
+        desks.push(Desk {
+            address: place,
+            peer,
+            state: DeskState::Connecting,
+            error: None,
+            settled: false,
+            is_refused: false,
+            has_left: false,
+        });
         drop(desks);
         tokio::spawn(Keeper::new(self.clone(), number, peer).run());
     }
@@ -178,6 +198,9 @@ impl Trackers {
     /// Why nobody can be asked.
     pub(crate) fn nobody(&self) -> CommandError {
         let desks = self.desks();
+        if !desks.is_empty() && desks.iter().all(|desk| desk.is_refused) {
+            return CommandError::new(Failure::NotPermitted, NOT_A_MEMBER);
+        }
         let message = match desks.as_slice() {
             [] => "no tracker was found on this machine or the LAN; start one with `potluck-tracker`, name one with --tracker, or dial a peer with `potluck dial`".to_owned(),
             some => {
@@ -231,6 +254,13 @@ impl Trackers {
         let registered: Vec<PeerId> =
             self.desks().iter().filter(|desk| desk.state == DeskState::Registered).filter_map(|desk| desk.peer).collect();
         futures::future::join_all(registered.into_iter().map(|tracker| leave(&self.0.asking, tracker))).await;
+    }
+}
+
+impl Inner {
+    /// The revision of what the trackers are to hold; 0, which is nothing, where nothing may be offered.
+    fn offered_revision(&self) -> u64 {
+        if self.is_read_only { 0 } else { self.shares.lock().journal.revision() }
     }
 }
 

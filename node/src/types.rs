@@ -50,6 +50,11 @@ pub enum Command {
     },
     /// Fetch files and folders.
     Download(DownloadWish),
+    /// Become a member of a private swarm.
+    Join {
+        /// The line that was given to us.
+        invitation: String,
+    },
     /// Connect to a peer or a tracker by multiaddr.
     Dial {
         /// Where.
@@ -153,6 +158,8 @@ pub enum Item {
     News(HitLine),
     /// A download moves or ends.
     Transfer(TransferLine),
+    /// A membership.
+    Joined(JoinLine),
     /// Who answered a dial.
     Dialled(DialLine),
     /// A share.
@@ -185,6 +192,7 @@ impl Item {
             Item::PageLink(line) => serde_json::to_string(line),
             Item::SearchNote(_) | Item::Page(_) => return None,
             Item::Transfer(line) => serde_json::to_string(line),
+            Item::Joined(line) => serde_json::to_string(line),
             Item::Dialled(line) => serde_json::to_string(line),
             Item::Share(line) => serde_json::to_string(line),
             Item::Download(line) => serde_json::to_string(line),
@@ -196,6 +204,19 @@ impl Item {
         }
         .ok()
     }
+}
+
+/// A membership of a private swarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinLine {
+    /// The PeerId of the tracker that admitted the node.
+    pub tracker: String,
+    /// Where it may share, search and download.
+    pub namespaces: Vec<String>,
+    /// Where it may only search and download.
+    pub read_only: Vec<String>,
+    /// Whether the node that runs has to be started again to take part.
+    pub restart: bool,
 }
 
 /// A registration with one tracker.

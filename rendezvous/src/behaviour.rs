@@ -7,10 +7,13 @@ use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{identify, mdns, ping, rendezvous};
-use potluck_common::transport::{IndexBehaviour, index_behaviour};
+use potluck_common::gate::{Doorkeeper, Gate};
+use potluck_common::host_limits;
+use potluck_common::transport::{AdmitBehaviour, IndexBehaviour, admit_behaviour, index_behaviour};
 use potluck_common::wire::IDENTIFY_PROTOCOL;
 
-use crate::quota::Limits;
+use crate::config::Config;
+use crate::rooms::{Rooms, Seating};
 
 /// Connections at once; one costs about 41 KiB, all of them 400 MiB.
 const MAX_CONNECTIONS: u32 = 10_000;
@@ -34,22 +37,40 @@ const MAX_COOKIES: usize = 128;
 pub(crate) struct Behaviour {
     /// First, so that a connection over the limit costs nothing else.
     limits: connection_limits::Behaviour,
+    /// How many from one address and one network.
+    host_limits: host_limits::Behaviour,
     /// Says who we are: a tracker is known by the rendezvous protocol in its list.
     identify: identify::Behaviour,
     /// Finds the peers that are gone without a word.
     ping: ping::Behaviour,
-    /// Registration and discovery for any libp2p program.
-    rendezvous: rendezvous::server::Behaviour,
+    /// Membership: all that a private tracker speaks to a stranger.
+    pub(crate) admit: AdmitBehaviour,
+    /// Registration and discovery for any libp2p program; on a private tracker among members that may know of each other.
+    rendezvous: Rooms,
     /// Who offers what.
-    pub(crate) index: IndexBehaviour,
+    pub(crate) index: Gate<IndexBehaviour>,
     /// Lets nodes on the same network find us.
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
 impl Behaviour {
     /// Composes it. Without mDNS when the system refuses it: a tracker is of use without.
-    pub(crate) fn new(key: &Keypair, lease: Duration, limits: &Limits, with_mdns: bool) -> Self {
+    pub(crate) fn new(key: &Keypair, config: &Config, doors: (Doorkeeper, Seating)) -> Self {
+        let (doorkeeper, seating) = doors;
+        let lease = config.lease;
+        let (namespaces, peers) = (config.limits.namespaces_per_peer + 1, config.limits.peers_per_namespace);
+        let server = move || {
+            rendezvous::server::Behaviour::new(
+                rendezvous::server::Config::default()
+                    .with_min_ttl(MIN_TTL.min(lease).as_secs())
+                    .with_max_ttl(MAX_TTL.as_secs())
+                    .with_max_registration_per_peer(namespaces) // at its limit, a peer cannot even renew
+                    .with_max_registration_total(peers)
+                    .with_max_stored_cookies(MAX_COOKIES),
+            )
+        };
         Self {
+            host_limits: host_limits::Behaviour::new(config.hosts),
             limits: connection_limits::Behaviour::new(
                 ConnectionLimits::default()
                     .with_max_pending_incoming(Some(MAX_PENDING))
@@ -62,16 +83,10 @@ impl Behaviour {
                     .with_hide_listen_addrs(true), // who is connected knows one already; the others may be private
             ),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
-            rendezvous: rendezvous::server::Behaviour::new(
-                rendezvous::server::Config::default()
-                    .with_min_ttl(MIN_TTL.min(lease).as_secs())
-                    .with_max_ttl(MAX_TTL.as_secs())
-                    .with_max_registration_per_peer(limits.namespaces_per_peer + 1) // at its limit, a peer cannot even renew
-                    .with_max_registration_total(limits.peers_per_namespace)
-                    .with_max_stored_cookies(MAX_COOKIES),
-            ),
-            index: index_behaviour(),
-            mdns: Toggle::from(with_mdns.then(|| start_mdns(key)).flatten()),
+            admit: admit_behaviour(doorkeeper.is_guarded()),
+            rendezvous: Rooms::new(seating, server),
+            index: Gate::new(index_behaviour(), doorkeeper),
+            mdns: Toggle::from(config.mdns.then(|| start_mdns(key)).flatten()),
         }
     }
 }

@@ -229,6 +229,13 @@ impl Catalog {
         }
     }
 
+    /// A peer leaves all its namespaces.
+    pub fn withdraw_all(&mut self, peer: &PeerKey) {
+        for namespace in self.memberships.get(peer).cloned().unwrap_or_default() {
+            self.withdraw(&namespace, peer);
+        }
+    }
+
     /// A peer has connected.
     pub fn handle_connected(&mut self, peer: &PeerKey) {
         self.change_presence(peer, |registration| match registration.offer {

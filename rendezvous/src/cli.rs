@@ -6,7 +6,12 @@ use std::time::Duration;
 use clap::Parser;
 use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use libp2p::Multiaddr;
-use potluck_rendezvous::{Config, DEFAULT_LEASE};
+use potluck_common::host_limits::{HostLimits, MAX_PER_ADDRESS, MAX_PER_NETWORK};
+use potluck_common::invitation::Place;
+use potluck_common::namespace::Namespace;
+use potluck_rendezvous::{CERTIFICATE_LIFE, Config, DEFAULT_LEASE};
+
+use crate::verbs::Verb;
 
 /// Where a tracker listens that is told nothing: on port 9470 of all interfaces.
 const DEFAULT_LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/9470", "/ip4/0.0.0.0/udp/9470/quic-v1"];
@@ -24,19 +29,42 @@ A node joins with the address that the tracker prints:
   potluck node --share DIR --tracker /ip4/192.0.2.1/tcp/9470/p2p/12D3KooW…
 Forward port 9470 (TCP, and UDP for QUIC) to it if it stands behind a router and others should reach it from outside.
 
-The identity in the data folder is what nodes know the tracker by: keep a copy of it.
+A private swarm, where strangers learn nothing from anybody:
+  potluck-tracker --private                           prints a first invitation
+  potluck-tracker invite create                       prints one more, also while the tracker runs
+  potluck-tracker members revoke ada                  within seconds nobody speaks to ada any more
 
-Exit codes: 0 stopped by a signal, 1 other, 2 wrong arguments, 7 data folder not usable, 8 cannot listen.";
+The identity in the data folder is what nodes know the tracker by: keep a copy of it, and of members.json if it is private.
+
+Exit codes: 0 done or stopped by a signal, 1 other, 2 wrong arguments, 3 no such invitation or member,
+7 data folder not usable, 8 cannot listen.";
 
 /// The tracker of a potluck swarm: nodes register here and find each other's files.
 ///
 /// It runs until Ctrl-C or SIGTERM. Files never pass through it: nodes fetch them from each other.
 #[derive(Debug, Parser)]
-#[command(name = "potluck-tracker", version, after_help = AFTER_HELP)]
+#[command(name = "potluck-tracker", version, after_help = AFTER_HELP, subcommand_value_name = "VERB")]
 pub(crate) struct Cli {
+    /// What to do instead of running a tracker.
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+
+    /// Admit members only: nobody else learns anything from the tracker or its members. A tracker that was private once
+    /// stays so.
+    #[arg(long)]
+    private: bool,
+
+    /// The group that the first invitation of a new private tracker is for
+    #[arg(long, value_name = "NAME", env = "POTLUCK_NAMESPACE", hide_env_values = true, default_value_t)]
+    namespace: Namespace,
+
+    /// Where others reach the tracker, for invitations: behind a router, its outside; repeat for several
+    #[arg(long, value_name = "MULTIADDR")]
+    address: Vec<Place>,
+
     /// Where the tracker's identity lives; one running tracker a folder.
     /// [default: $XDG_DATA_HOME/potluck-tracker]
-    #[arg(long, value_name = "DIR", env = "POTLUCK_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "POTLUCK_DATA_DIR", global = true)]
     data_dir: Option<PathBuf>,
 
     /// An address to listen on, as often as needed; port 0 is any free one.
@@ -45,7 +73,7 @@ pub(crate) struct Cli {
     listen: Vec<Multiaddr>,
 
     /// Print one JSON object a line on stdout: {"event":"listening","address":…} for each address.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
 
     /// Do not let nodes on the same network find the tracker by themselves.
@@ -53,12 +81,28 @@ pub(crate) struct Cli {
     no_mdns: bool,
 
     /// Tell on stderr what happens.
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+
+    /// Most connections from one address, or one /64 of IPv6; this machine's own are not counted
+    #[arg(long, value_name = "N", default_value_t = MAX_PER_ADDRESS)]
+    max_per_address: u32,
+
+    /// Most connections from one network: a /24 of IPv4, a /48 of IPv6
+    #[arg(long, value_name = "N", default_value_t = MAX_PER_NETWORK)]
+    max_per_network: u32,
+
+    /// Count connections of this machine too.
+    #[arg(long, hide = true)]
+    limit_loopback: bool,
 
     /// How long a registration lasts that is not renewed, in seconds.
     #[arg(long, value_name = "SECONDS", hide = true, default_value_t = DEFAULT_LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
     lease: u64,
+
+    /// How long a certificate of a member holds, in seconds.
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = CERTIFICATE_LIFE.as_secs(), value_parser = clap::value_parser!(u64).range(4..=2_592_000))]
+    certificate_life: u64,
 }
 
 impl Cli {
@@ -68,9 +112,24 @@ impl Cli {
             [] => (parse(&DEFAULT_LISTEN), parse(&DEFAULT_LISTEN_IPV6)),
             given => (given.to_vec(), Vec::new()),
         };
-        let data_dir = self.data_dir.map_or_else(default_data_dir, Ok)?;
-        let config = Config::new(data_dir);
-        Ok(Config { listen, listen_if_possible, mdns: !self.no_mdns, lease: Duration::from_secs(self.lease), ..config })
+        let config = Config::new(self.data_dir()?);
+        Ok(Config {
+            listen,
+            listen_if_possible,
+            mdns: !self.no_mdns,
+            lease: Duration::from_secs(self.lease),
+            hosts: HostLimits { per_address: self.max_per_address, per_network: self.max_per_network, loopback_too: self.limit_loopback },
+            private: self.private,
+            namespace: self.namespace,
+            external: self.address,
+            certificate_life: Duration::from_secs(self.certificate_life),
+            ..config
+        })
+    }
+
+    /// The data folder that is meant.
+    pub(crate) fn data_dir(&self) -> Result<PathBuf, String> {
+        self.data_dir.clone().map_or_else(default_data_dir, Ok)
     }
 }
 

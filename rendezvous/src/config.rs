@@ -5,11 +5,19 @@ use std::time::Duration;
 
 use libp2p::Multiaddr;
 
+use potluck_common::host_limits::HostLimits;
+use potluck_common::invitation::Place;
+use potluck_common::namespace::Namespace;
+
 use crate::quota::Limits;
 
 /// How long a registration lasts that is not renewed. A node renews after half of it, which also keeps its connection
 /// from being closed as idle; and one that is away for less than two minutes comes back with one message.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(120);
+
+/// How long a certificate of a member holds. A member that is connected renews it after a quarter of that; one that cannot
+/// reach the tracker goes on with the others for the rest of the day.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// A tracker's configuration.
 #[derive(Clone, Debug)]
@@ -26,6 +34,16 @@ pub struct Config {
     pub lease: Duration,
     /// Most that it holds.
     pub limits: Limits,
+    /// Most connections by where they come from.
+    pub hosts: HostLimits,
+    /// Whether it admits members only. One that did once always does.
+    pub private: bool,
+    /// What the first invitation is for.
+    pub namespace: Namespace,
+    /// Where others reach it that it does not see itself, such as the outside of a router: what invitations name first.
+    pub external: Vec<Place>,
+    /// How long a certificate of a member holds.
+    pub certificate_life: Duration,
 }
 
 impl Config {
@@ -39,6 +57,11 @@ impl Config {
             mdns: true,
             lease: DEFAULT_LEASE,
             limits: Limits::default(),
+            hosts: HostLimits::default(),
+            private: false,
+            namespace: Namespace::default(),
+            external: Vec::new(),
+            certificate_life: CERTIFICATE_LIFE,
         }
     }
 }

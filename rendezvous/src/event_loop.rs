@@ -11,9 +11,13 @@ use libp2p::multiaddr::Protocol;
 use libp2p::request_response::ResponseChannel;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm, TransportError};
+use potluck_common::gate::Doorkeeper;
+use potluck_common::invitation::Place;
+use potluck_common::namespace::Namespace;
 use potluck_common::search::Done;
-use potluck_common::transport::{build_swarm, is_taken};
+use potluck_common::transport::{build_swarm, ip_of, is_taken};
 use potluck_common::wire::index::Answer;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -21,10 +25,16 @@ use crate::behaviour::{Behaviour, BehaviourEvent};
 use crate::catalog::{Catalog, IndexJob};
 use crate::clock::{Clock, unix_seconds};
 use crate::config::Config;
+use crate::control::Ask;
 use crate::data_dir::DataDir;
+use crate::ledger_file::LedgerFile;
 use crate::liveness::Liveness;
+use crate::members::Ledger;
+use crate::membership::Membership;
+use crate::on_admit::Pending;
 use crate::on_index::Waiter;
 use crate::quota::Conduct;
+use crate::rooms::Seating;
 use crate::store::{Keeper, Told};
 use crate::watches::Watches;
 use crate::{Event, TrackerError};
@@ -50,18 +60,39 @@ pub(crate) struct EventLoop<F> {
     /// Segments of an index that are being joined on another thread.
     index_job: Option<JoinHandle<IndexJob<Done>>>,
     pub(crate) conduct: Conduct,
+    /// Of a private tracker.
+    pub(crate) membership: Option<Membership<Pending>>,
+    /// What whoever runs the tracker asks.
+    admin: mpsc::Receiver<Ask>,
+    /// Where others reach the tracker that it does not see itself.
+    external: Vec<Place>,
+    /// What the first invitation is for.
+    namespace: Namespace,
     clock: Clock,
-    on_event: F,
+    pub(crate) on_event: F,
     told_ready: bool,
     /// How far restoring is: told after the addresses, which come first of all.
     to_tell: Option<Event>,
 }
 
 impl<F: FnMut(Event)> EventLoop<F> {
-    /// Makes the swarm and listens.
-    pub(crate) async fn start(config: &Config, data: &DataDir, on_event: F) -> Result<Self, TrackerError> {
-        let mut swarm = build_swarm(data.key.clone(), |key| Behaviour::new(key, config.lease, &config.limits, config.mdns))?;
+    /// Makes the swarm and listens. With a ledger the tracker is private.
+    pub(crate) async fn start(
+        config: &Config,
+        data: &DataDir,
+        ledger: Option<(Ledger, LedgerFile)>,
+        admin: mpsc::Receiver<Ask>,
+        on_event: F,
+    ) -> Result<Self, TrackerError> {
+        let doors = match ledger {
+            Some(_) => (Doorkeeper::guarded(), Seating::by_circle()),
+            None => (Doorkeeper::open_house(), Seating::open()),
+        };
+        let swarm_doors = doors.clone();
+        let mut swarm = build_swarm(data.key.clone(), |key| Behaviour::new(key, config, swarm_doors))?;
         listen(&mut swarm, config)?;
+        let life = config.certificate_life;
+        let membership = ledger.and_then(|(ledger, file)| Membership::new(ledger, file, doors, data.key.clone(), life));
         let mut clock = Clock::start();
         let catalog = || Catalog::new(config.limits, config.lease);
         let keeper = Keeper::start(data.index.clone(), catalog(), clock.now())
@@ -75,6 +106,10 @@ impl<F: FnMut(Event)> EventLoop<F> {
             watches: Watches::default(),
             index_job: None,
             conduct: Conduct::default(),
+            membership,
+            admin,
+            external: config.external.clone(),
+            namespace: config.namespace.clone(),
             clock,
             on_event,
             told_ready: false,
@@ -98,6 +133,8 @@ impl<F: FnMut(Event)> EventLoop<F> {
                 _ = tick.tick() => self.on_tick(),
                 told = self.keeper.told() => self.on_told(told)?,
                 Some(done) = OptionFuture::from(self.index_job.as_mut()) => self.on_index_job(done.ok()),
+                Some(saved) = OptionFuture::from(self.membership.as_mut().and_then(Membership::saving)) => self.on_saved(saved.unwrap_or_else(|error| Err(error.into()))),
+                Some(ask) = self.admin.recv() => self.on_admin(ask),
                 () = &mut shutdown => return Ok(()),
             }
         }
@@ -126,8 +163,14 @@ impl<F: FnMut(Event)> EventLoop<F> {
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) -> Result<(), TrackerError> {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
-            SwarmEvent::ConnectionEstablished { peer_id, num_established, .. } => self.on_connected(&peer_id, num_established.get()),
-            SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => self.on_closed(&peer_id, num_established),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
+                self.note_origin(connection_id, ip_of(endpoint.get_remote_address()));
+                self.on_connected(&peer_id, num_established.get());
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.note_origin(connection_id, None);
+                self.on_closed(&peer_id, num_established);
+            }
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => return self.on_listener_closed(listener_id, &reason),
             other => tracing::trace!(?other, "not of interest"),
@@ -137,6 +180,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
 
     fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
+            BehaviourEvent::Admit(event) => self.on_admit(event),
             BehaviourEvent::Index(event) => self.on_index(event),
             BehaviourEvent::Rendezvous(event) => self.on_rendezvous(event),
             BehaviourEvent::Ping(event) => self.on_ping(event),
@@ -146,7 +190,10 @@ impl<F: FnMut(Event)> EventLoop<F> {
 
     fn on_tick(&mut self) {
         if !std::mem::replace(&mut self.told_ready, true) {
-            (self.on_event)(Event::Ready);
+            let external = std::mem::take(&mut self.external);
+            let namespace = self.namespace.clone();
+            self.prepare_invitations(&external, namespace);
+            (self.on_event)(Event::Ready { is_private: self.membership.is_some() });
         }
         if let Some(event) = self.to_tell.take() {
             (self.on_event)(event);
@@ -156,6 +203,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             tracing::info!(%peer, "silent: out of all answers");
             self.catalog.handle_silent(&peer);
         }
+        self.show_out();
         self.catalog.handle_tick(now);
         self.catalog.set_calendar(unix_seconds());
         self.catalog.tidy();

@@ -8,16 +8,20 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `main.rs`, `cli.rs`, `output.rs` | arguments → [`Config`] → [`run`] → exit code; the only ones that print |
+//! | `main.rs`, `cli.rs`, `verbs.rs`, `output.rs` | arguments → [`Config`] → [`run`] → exit code; the only ones that print |
 //! | `config.rs`, `data_dir.rs` | what a tracker is told; its folder with lock and identity |
 //! | `behaviour.rs` | the protocols, composed |
 //! | `event_loop.rs` | routes events of swarm, time and shutdown; decides nothing |
-//! | `on_connection.rs`, `on_rendezvous.rs`, `on_index.rs` | one kind of event each: calls the pure modules, sends answers |
+//! | `on_connection.rs`, `on_rendezvous.rs`, `on_index.rs`, `on_admit.rs` | one kind of event each: calls the pure modules, sends answers |
 //! | `catalog.rs` | pure: who offers what in which namespace until when |
 //! | `liveness.rs` | pure: which connected peers are really there |
 //! | `quota.rs` | pure: how much a peer may cost |
 //! | `watches.rs` | pure: saved searches, and what was published lately |
 //! | `store/` | what was published, on the disk, and its thread |
+//! | `members.rs`, `lobby.rs` | pure: invitations, members, revocation; strangers and their wrong invitations |
+//! | `membership.rs`, `ledger_file.rs` | what has to be kept true around them: doors, signatures; the file |
+//! | `rooms.rs` | libp2p's rendezvous server, one for each circle of members |
+//! | `admin.rs`, `control.rs` | what whoever runs a private tracker asks; the socket by which it comes |
 //! | `numbers.rs` | pure: the small numbers by which an index knows peers |
 //! | `clock.rs` | the one clock; everything else is handed the time |
 //!
@@ -44,6 +48,16 @@
 //! 3. The namespace's index finds and ranks, over the files of peers that are online.
 //! 4. `potluck_common::search::answer` puts names to the numbers of peers and cuts the page to fit a message.
 //!
+//! # Anatomy of joining a private tracker
+//!
+//! 1. A stranger connects. `rooms.rs` gives its connection no rendezvous handler, and the gate before the index offers
+//!    no protocol on it; `lobby.rs` counts five seconds.
+//! 2. It redeems an invitation (`Join`). `on_admit.rs` asks `lobby.rs` whether it may try, then `members.rs`.
+//! 3. `membership.rs` opens the door, signs a certificate and has the ledger saved; only when that is on the disk the
+//!    answer goes out. The next connection is a member's from the start; on this one rendezvous is not offered.
+//! 4. `members revoke` comes over the control socket: the door is closed, registrations and connections end, and every
+//!    connected member is sent a signed deny list.
+//!
 //! Reading an index takes a shared reference and returns a value, so that step 3 can move to another thread when indexes
 //! become large.
 //!
@@ -53,44 +67,64 @@
 //!   registrations that were renewed. Its DISCOVER therefore tells of a dead peer until its TTL ends; `Peers` does not.
 //! * Relaying, hole punching, a DHT.
 
+mod admin;
 mod behaviour;
 pub mod catalog;
 mod clock;
 mod config;
+mod control;
 mod data_dir;
 mod event_loop;
+mod ledger_file;
 pub mod liveness;
+pub mod lobby;
+pub mod members;
+mod membership;
 mod numbers;
+mod on_admit;
 mod on_connection;
 mod on_index;
 mod on_rendezvous;
 pub mod quota;
+mod rooms;
 mod store;
 pub mod watches;
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libp2p::Multiaddr;
 use potluck_common::identity::IdentityError;
-use potluck_common::transport::TransportError;
+use potluck_common::transport::{TransportError, key_of};
 
+pub use admin::{AdminAnswer, AdminError, AdminRequest, InvitationLine, MemberLine};
 pub use behaviour::PING_INTERVAL;
 pub use catalog::Catalog;
-pub use config::{Config, DEFAULT_LEASE};
+pub use config::{CERTIFICATE_LIFE, Config, DEFAULT_LEASE};
 pub use store::StoreError;
 
+use admin::Office;
+use clock::unix_seconds;
+use control::{Ask, ControlSocket};
 use data_dir::DataDir;
 use event_loop::EventLoop;
+use ledger_file::LedgerFile;
+use members::Ledger;
+use tokio::sync::mpsc;
 
 /// What a running tracker tells whoever started it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It can be reached at this address, which ends in its PeerId.
     Listening(Multiaddr),
+    /// Nobody was ever invited to this private tracker: here is a first invitation.
+    Invited(Box<InvitationLine>),
     /// All addresses that it has at its start were told.
-    Ready,
+    Ready {
+        /// Whether it admits members only.
+        is_private: bool,
+    },
     /// What was saved is being read; until it is, requests to the index are refused as unavailable.
     Restoring {
         /// Files that are read.
@@ -125,6 +159,14 @@ pub enum TrackerError {
     /// The thread of the store has ended: a defect.
     #[error("the tracker's store has ended without a word; start it again, nothing is lost")]
     StoreEnded,
+    /// The file with the members cannot be used.
+    #[error("cannot read or write {path}: {source}; restore it from a backup, or move it away and invite all members anew")]
+    Ledger {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// There is no identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -159,10 +201,54 @@ pub enum TrackerError {
 /// When the data folder, the network or an address to listen on cannot be used, or the last address is gone.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>, on_event: impl FnMut(Event)) -> Result<(), TrackerError> {
     let data = DataDir::open(&config.data_dir)?;
+    let file = LedgerFile::in_folder(&config.data_dir);
+    let ledger = file.read()?.or_else(|| config.private.then(Ledger::default)).map(|ledger| (ledger, file));
+    let (control, admin) = control_socket(&config.data_dir);
     // On the heap: it is too large for the futures of who runs us.
-    let mut event_loop = Box::new(Box::pin(EventLoop::start(&config, &data, on_event)).await?);
+    let mut event_loop = Box::new(Box::pin(EventLoop::start(&config, &data, ledger, admin, on_event)).await?);
     let ended = event_loop.run(shutdown).await;
+    drop(control);
     event_loop.close().await;
     drop(data); // unlocks the folder after the last use of the identity
     ended
+}
+
+/// A tracker whose socket cannot be made works; its invitations are then made while it is stopped.
+fn control_socket(data_dir: &Path) -> (Option<ControlSocket>, mpsc::Receiver<Ask>) {
+    match ControlSocket::open(data_dir) {
+        Ok((socket, asks)) => (Some(socket), asks),
+        Err(error) => {
+            tracing::warn!("`invite` and `members` work while the tracker is stopped only: its control socket cannot be made: {error}");
+            (None, mpsc::channel(1).1)
+        }
+    }
+}
+
+/// Carries out what whoever runs a private tracker asks: at the tracker that runs on the data folder, or in its ledger
+/// while none runs. Blocks for a moment in the latter case.
+///
+/// # Errors
+/// When it cannot be done, as a sentence with an exit code.
+pub async fn administer(data_dir: &Path, request: AdminRequest) -> Result<AdminAnswer, AdminError> {
+    let asked = control::ask_running(data_dir, &request).await;
+    match asked.map_err(|error| AdminError { exit_code: 8, message: format!("the running tracker does not answer: {error}") })? {
+        Some(AdminAnswer::Failed(error)) => return Err(error),
+        Some(answer) => return Ok(answer),
+        None => {}
+    }
+    let unusable = |error: TrackerError| AdminError { exit_code: 7, message: error.to_string() };
+    let data = DataDir::open(data_dir).map_err(unusable)?;
+    let file = LedgerFile::in_folder(data_dir);
+    let mut ledger = file.read().map_err(unusable)?.unwrap_or_default();
+    let unknown = || AdminError { exit_code: 7, message: "the tracker's key is of an unknown kind".to_owned() };
+    let tracker = key_of(&data.key.public().to_peer_id()).ok_or_else(unknown)?;
+    let mut office = Office { ledger: &mut ledger, tracker, life: CERTIFICATE_LIFE, unix_now: unix_seconds() };
+    match office.execute(request) {
+        (AdminAnswer::Failed(error), _) => Err(error),
+        (answer, admin::Consequence::Nothing) => Ok(answer),
+        (answer, _) => match file.write(&ledger) {
+            Ok(()) => Ok(answer),
+            Err(source) => Err(unusable(TrackerError::Ledger { path: data_dir.to_owned(), source })),
+        },
+    }
 }

@@ -2,17 +2,20 @@
 
 mod cli;
 mod output;
+mod verbs;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use potluck_rendezvous::{Config, TrackerError, run};
+use potluck_rendezvous::{AdminError, Config, TrackerError, administer, run};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use cli::Cli;
 use output::Output;
+use verbs::Verb;
 
 /// glibc's allocator gives memory back after each message and asks for it again: a fifth of the time of a busy tracker.
 #[global_allocator]
@@ -22,11 +25,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse(); // ends the program with 2 when the arguments make no sense
+    let mut cli = Cli::parse(); // ends the program with 2 when the arguments make no sense
     let output = Output::new(cli.json);
     start_log(cli.verbose);
     raise_file_limit();
-    match cli.into_config().map_err(Failure::Usage).and_then(|config| serve(config, output)) {
+    let done = match cli.verb.take() {
+        Some(verb) => cli.data_dir().map_err(Failure::Usage).and_then(|data_dir| ask(&data_dir, verb, &output)),
+        None => cli.into_config().map_err(Failure::Usage).and_then(|config| serve(config, output)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::complain(&failure);
@@ -44,6 +51,9 @@ enum Failure {
     /// The tracker did not start, or ended.
     #[error(transparent)]
     Tracker(#[from] TrackerError),
+    /// What was asked of a private tracker was not done.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The system refuses threads or signals.
     #[error("the system does not let the tracker start: {0}")]
     System(#[from] std::io::Error),
@@ -55,14 +65,27 @@ impl Failure {
         match self {
             Failure::System(_) | Failure::Tracker(TrackerError::StoreEnded) => 1,
             Failure::Usage(_) => 2,
+            Failure::Admin(error) => error.exit_code,
             Failure::Tracker(
-                TrackerError::DataDir { .. } | TrackerError::InUse(_) | TrackerError::Identity(_) | TrackerError::Store(_),
+                TrackerError::DataDir { .. }
+                | TrackerError::InUse(_)
+                | TrackerError::Ledger { .. }
+                | TrackerError::Identity(_)
+                | TrackerError::Store(_),
             ) => 7,
             Failure::Tracker(
                 TrackerError::Network(_) | TrackerError::Taken { .. } | TrackerError::Listen { .. } | TrackerError::Unreachable,
             ) => 8,
         }
     }
+}
+
+/// Asks the tracker of a data folder, running or not.
+fn ask(data_dir: &Path, verb: Verb, output: &Output) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(administer(data_dir, verb.into_request()))?;
+    output.answer(&answer);
+    Ok(())
 }
 
 fn serve(config: Config, mut output: Output) -> Result<(), Failure> {

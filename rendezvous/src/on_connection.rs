@@ -12,6 +12,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
         let Some(key) = key_of(peer) else { return };
         if connections == 1 {
             tracing::debug!(%peer, "connected");
+            if let Some(membership) = self.membership.as_mut().filter(|membership| !membership.is_member(&key)) {
+                membership.lobby.handle_stranger(key, now);
+            }
             self.liveness.handle_connected(key, now);
             self.catalog.handle_connected(&key);
         }
@@ -26,6 +29,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
             self.conduct.handle_lost(&key);
             self.catalog.handle_lost(&key, now);
             self.watches.handle_lost(&key);
+            if let Some(membership) = &mut self.membership {
+                membership.lobby.handle_gone(&key);
+            }
         }
     }
 

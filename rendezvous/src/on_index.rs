@@ -39,6 +39,8 @@ impl<F: FnMut(Event)> EventLoop<F> {
         let Some(key) = key_of(peer) else { return self.respond(channel, refuse(Refusal::Unsupported)) };
         let answer = match request {
             Err(malformed) => self.on_malformed(peer, key, &malformed),
+            // A namespace that is not there and one that is not for this peer look the same.
+            Ok(request) if !self.may(&key, namespace_of(&request), is_offer(&request)) => refuse(Refusal::NotPermitted),
             Ok(_) if self.is_restoring => refuse(Refusal::Unavailable),
             Ok(Request::Publish(publish)) => return self.on_publish(key, publish, channel),
             Ok(Request::Watch(watch)) => return self.on_watch(key, &watch, channel),
@@ -57,6 +59,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
     fn on_publish(&mut self, peer: PeerKey, mut publish: Publish, channel: ResponseChannel<Answer>) {
         let now = self.now();
         publish.addresses = own_addresses(&peer, publish.addresses);
+        self.note_nickname(&peer, &publish.nickname);
         if publish.revision != publish.base {
             if self.keeper.is_failing() {
                 self.catalog.keep(&publish.namespace, &peer, now);
@@ -142,6 +145,23 @@ impl<F: FnMut(Event)> EventLoop<F> {
         }
         refuse(Refusal::Unsupported)
     }
+}
+
+fn namespace_of(request: &Request) -> &Namespace {
+    match request {
+        Request::Publish(ask) => &ask.namespace,
+        Request::Withdraw(ask) => &ask.namespace,
+        Request::Peers(ask) => &ask.namespace,
+        Request::List(ask) => &ask.namespace,
+        Request::Search(ask) => &ask.namespace,
+        Request::Sources(ask) => &ask.namespace,
+        Request::Watch(ask) => &ask.namespace,
+    }
+}
+
+/// Whether files are offered. To be there without any takes no right to write.
+fn is_offer(request: &Request) -> bool {
+    matches!(request, Request::Publish(publish) if !publish.changes.is_empty())
 }
 
 fn refuse(why: Refusal) -> Answer {

@@ -32,6 +32,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
         self.charge_registration(peer);
         let now = self.now();
         let Some((namespace, key)) = namespace_of(&registration.namespace).zip(key_of(peer)) else { return };
+        if !self.may(&key, &namespace, false) {
+            return; // it is only told to peers of the same room, under a name that means nothing to them
+        }
         tracing::debug!(%peer, %namespace, ttl = registration.ttl, "registered by rendezvous");
         let addresses = as_text(registration.record.addresses());
         self.catalog.handle_rendezvous(&namespace, key, addresses, Duration::from_secs(registration.ttl), now);

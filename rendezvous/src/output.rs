@@ -1,15 +1,16 @@
 //! What the program prints: JSON for programs on stdout, text for people on stderr. The only file that does.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::io::{Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use potluck_common::escape::Escaped;
 use potluck_common::transport::is_loopback;
-use potluck_rendezvous::Event;
+use potluck_rendezvous::{AdminAnswer, Event, InvitationLine, MemberLine};
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
-
-use crate::Failure;
 
 /// Tells the events of a tracker.
 #[derive(Debug)]
@@ -22,9 +23,20 @@ pub(crate) struct Output {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Line<'a> {
-    Listening { address: &'a str },
-    Restoring { files: u64, of: u64 },
-    Restored { files: u64 },
+    Listening {
+        address: &'a str,
+    },
+    Restoring {
+        files: u64,
+        of: u64,
+    },
+    Restored {
+        files: u64,
+    },
+    Invited {
+        #[serde(flatten)]
+        line: &'a InvitationLine,
+    },
 }
 
 impl Output {
@@ -36,12 +48,16 @@ impl Output {
     /// Tells an event. That nobody reads any more is no reason to stop.
     pub(crate) fn tell(&mut self, event: &Event) {
         match event {
-            Event::Listening(address) if self.json => tell_program(&Line::Listening { address: &address.to_string() }),
-            Event::Restoring { files, of } if self.json => tell_program(&Line::Restoring { files: *files, of: *of }),
-            Event::Restored { files } if self.json => tell_program(&Line::Restored { files: *files }),
+            Event::Listening(address) if self.json => print_json(&Line::Listening { address: &address.to_string() }),
+            Event::Restoring { files, of } if self.json => print_json(&Line::Restoring { files: *files, of: *of }),
+            Event::Restored { files } if self.json => print_json(&Line::Restored { files: *files }),
+            Event::Invited(line) if self.json => print_json(&Line::Invited { line }),
             Event::Listening(address) => {
                 let _nobody_reads = writeln!(stderr(), "listening on {address}");
                 self.addresses.push(address.clone());
+            }
+            Event::Invited(line) => {
+                let _nobody_reads = stderr().write_all(invitation(line, stderr().is_terminal()).as_bytes());
             }
             Event::Restoring { files, of } => {
                 let _nobody_reads = writeln!(stderr(), "reading what peers published: {files} of {of} files");
@@ -49,24 +65,86 @@ impl Output {
             Event::Restored { files } => {
                 let _nobody_reads = writeln!(stderr(), "{files} files are known from before; peers that come back need not publish anew");
             }
-            Event::Ready if self.json => {}
-            Event::Ready => {
-                let _nobody_reads = stderr().write_all(how_to_join(&self.addresses).as_bytes());
+            Event::Ready { .. } if self.json => {}
+            Event::Ready { is_private } => {
+                let text = if *is_private { PRIVATE.to_owned() } else { how_to_join(&self.addresses) };
+                let _nobody_reads = stderr().write_all(text.as_bytes());
                 self.addresses.clear();
             }
         }
     }
+
+    /// Tells what a private tracker answers: JSON or the bare result on stdout, what a person does with it on stderr.
+    pub(crate) fn answer(&self, answer: &AdminAnswer) {
+        match answer {
+            AdminAnswer::Invitations(lines) if self.json => lines.iter().for_each(print_json),
+            AdminAnswer::Members(lines) if self.json => lines.iter().for_each(print_json),
+            AdminAnswer::Invitations(lines) => lines.iter().for_each(tell_invitation),
+            AdminAnswer::Members(lines) => lines.iter().for_each(|line| print_text(&member(line))),
+            AdminAnswer::Failed(error) => complain(error),
+        }
+    }
 }
 
-fn tell_program(line: &Line<'_>) {
-    let line = serde_json::to_string(line).unwrap_or_default();
+/// Says why the program ends.
+pub(crate) fn complain(failure: &impl std::fmt::Display) {
+    let _nobody_reads = writeln!(stderr(), "error: {failure}");
+}
+
+/// What a private tracker says when it is up.
+const PRIVATE: &str = "\nThe tracker is up and private. Invite one more with:\n  potluck-tracker invite create\nCtrl-C stops it.\n";
+
+fn print_json(line: &impl Serialize) {
+    print_text(&serde_json::to_string(line).unwrap_or_default());
+}
+
+fn print_text(line: &str) {
     let mut out = stdout().lock();
     let _nobody_reads = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Says why the program ends.
-pub(crate) fn complain(failure: &Failure) {
-    let _nobody_reads = writeln!(stderr(), "error: {failure}");
+/// A new invitation goes to stdout alone, so that it can be piped; the others are a list.
+fn tell_invitation(line: &InvitationLine) {
+    match &line.invitation {
+        Some(text) => {
+            if !stdout().is_terminal() {
+                print_text(text);
+            }
+            let _nobody_reads = stderr().write_all(invitation(line, stderr().is_terminal()).as_bytes());
+        }
+        None => print_text(&format!(
+            "{}  {}  {}{}  {} of {} used  until {}",
+            line.id,
+            line.state.replace('_', " "),
+            Escaped(&line.namespace),
+            if line.read_only { " (read only)" } else { "" },
+            line.used,
+            line.uses,
+            line.expires.as_deref().unwrap_or("revoked"),
+        )),
+    }
+}
+
+/// What a person does with an invitation, with a QR code if there is a terminal for it.
+fn invitation(line: &InvitationLine, with_code: bool) -> String {
+    let text = line.invitation.as_deref().unwrap_or_default();
+    let code = QrCode::new(text.to_ascii_uppercase()).ok().filter(|_| with_code); // upper case: the denser mode
+    let code = code.map(|code| format!("{}\n", code.render::<Dense1x2>().build())).unwrap_or_default();
+    let people = if line.uses == 1 { "one may".to_owned() } else { format!("{} may", line.uses) };
+    let until = line.expires.as_ref().map(|expires| format!(", until {expires}")).unwrap_or_default();
+    let rights = if line.read_only { ", to search and download only" } else { "" };
+    format!(
+        "\n{code}An invitation to {}{rights} ({people} join{until}; take it back with `potluck-tracker invite revoke {}`):\n\n  potluck join {text}\n\n\
+         After that, without further ado:\n  potluck node --share DIR\n",
+        Escaped(&line.namespace),
+        line.id
+    )
+}
+
+fn member(line: &MemberLine) -> String {
+    let read_only = line.read_only.iter().map(|name| format!("{} (read only)", Escaped(name)));
+    let namespaces: Vec<String> = line.namespaces.iter().map(|name| Escaped(name).to_string()).chain(read_only).collect();
+    format!("{}  {}  {}  since {}  {}", Escaped(&line.nickname), line.state, namespaces.join(", "), line.joined, line.peer_id)
 }
 
 /// What a person does next.

@@ -10,13 +10,14 @@ use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::share_path::{self, SharePath};
+use potluck_common::wire::admit::{self, Claims, DenyList, Grant, Join, Secret, Welcome};
 use potluck_common::wire::index::{
     Answer, Change, ContentSources, Entry, Hit, Holder, Kind, List, ListPage, PeerInfo, Peers, PeersPage, Publish, Published, Request,
     Search, SearchPage, SourcePeer, Sources, SourcesFound, Watch, Watched, Withdraw,
 };
 use potluck_common::wire::piece::{FileAnswer, Header};
-use potluck_common::wire::{self, Bounded, Refusal, Text, index, piece};
-use potluck_common::{geometry, link};
+use potluck_common::wire::{self, Bounded, Bytes, Refusal, Text, index, piece};
+use potluck_common::{geometry, invitation, link};
 use potluck_tests::{Result, programs};
 
 /// Bytes of an example on one line of the document.
@@ -89,7 +90,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("have header", Header::Have { size: 5_000_000, bitmap: Some(vec![0b0001_1011]) }),
         ("refused header", Header::Refused { why: Refusal::Busy, queue: Some(3) }),
     ];
-    let mut all = BTreeMap::new();
+    let mut all = admission();
     all.extend(index_requests.map(|(name, message)| (name, round_trip(&message))));
     all.extend(index_answers.map(|(name, message)| (name, round_trip(&message))));
     all.extend(piece_requests.map(|(name, message)| (name, round_trip(&message))));
@@ -98,6 +99,27 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         (name, [&(bytes.len() as u32).to_be_bytes()[..], &bytes].concat())
     }));
     all
+}
+
+/// The messages of the admit protocol, and what a tracker signs. Signed bytes are shortened to three.
+fn admission() -> BTreeMap<&'static str, Vec<u8>> {
+    let peer: PeerKey = "12D3KooWGatU8DSBTk6JnDHj3gJ8R3nbKDYBQeFGvoLY5VRvDhHX".parse().unwrap();
+    let grant = Grant { namespace: Namespace::default(), read_only: true };
+    let signed = || Bounded::truncated([Bytes::truncated(&[1, 2, 3])]);
+    let welcome =
+        Welcome { certificates: signed(), grants: Bounded::truncated([grant.clone()]), denied: Some(Bytes::truncated(&[4, 5, 6])) };
+    let claims = Claims::new(peer, &[grant], [9; 16], 1_800_000_000, 1_800_086_400);
+    BTreeMap::from([
+        ("hello", round_trip(&admit::Request::Hello { certificates: signed() })),
+        ("join", round_trip(&admit::Request::Join(Join { secret: Secret::new([7; 16]), nickname: Text::truncated("ada") }))),
+        ("deny", round_trip(&admit::Request::Deny { list: Bytes::truncated(&[4, 5, 6]) })),
+        ("welcome", round_trip(&admit::Answer::Welcome(Box::new(welcome)))),
+        ("not joined", round_trip(&admit::Answer::NotJoined { why: admit::Invalid::UsedUp })),
+        ("noted", round_trip(&admit::Answer::Noted {})),
+        ("refused admission", round_trip(&admit::Answer::Refused { why: Refusal::NotPermitted })),
+        ("claims", round_trip(&claims)),
+        ("deny list", round_trip(&DenyList { number: 3, peers: Bounded::truncated([peer]) })),
+    ])
 }
 
 /// The bytes of a message, which also decode to it.
@@ -162,6 +184,13 @@ fn every_limit_is_the_one_in_the_code() -> Result {
         ("piece request", wire::MAX_PIECE_REQUEST_BYTES as u64),
         ("piece header", wire::MAX_PIECE_HEADER_BYTES as u64),
         ("piece body", wire::MAX_BODY_BYTES as u64),
+        ("admit message", wire::MAX_ADMIT_MESSAGE_BYTES as u64),
+        ("certificate", admit::MAX_CERTIFICATE_BYTES as u64),
+        ("deny list", admit::MAX_DENY_LIST_BYTES as u64),
+        ("invitation", invitation::MAX_INVITATION_CHARS as u64),
+        ("certificates of a message", admit::MAX_CERTIFICATES as u64),
+        ("namespaces of a member", admit::MAX_GRANTS as u64),
+        ("members on a deny list", admit::MAX_DENIED as u64),
         ("nickname", wire::MAX_NICKNAME_BYTES as u64),
         ("addresses of a peer", wire::MAX_ADDRESSES as u64),
         ("address", wire::MAX_ADDRESS_BYTES as u64),

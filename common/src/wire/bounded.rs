@@ -133,6 +133,56 @@ impl<'de, const MOST: usize> Deserialize<'de> for Text<MOST> {
     }
 }
 
+/// At most `MOST` raw bytes: what another layer made, such as a signed envelope.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bytes<const MOST: usize>(Vec<u8>);
+
+impl<const MOST: usize> Bytes<MOST> {
+    /// Takes bytes if they are few enough.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Option<Self> {
+        (bytes.len() <= MOST).then_some(Self(bytes))
+    }
+
+    /// Takes the first `MOST` bytes.
+    #[must_use]
+    pub fn truncated(bytes: &[u8]) -> Self {
+        Self(bytes.iter().take(MOST).copied().collect())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<const MOST: usize> Serialize for Bytes<MOST> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de, const MOST: usize> Deserialize<'de> for Bytes<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Raw<const MOST: usize>;
+
+        impl<const MOST: usize> Visitor<'_> for Raw<MOST> {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MOST} bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                if bytes.len() > MOST { Err(E::custom(format_args!("more than {MOST} bytes"))) } else { Ok(bytes.to_vec()) }
+            }
+        }
+
+        deserializer.deserialize_bytes(Raw::<MOST>).map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +195,9 @@ mod tests {
         let text = serde_cbor::to_vec(&"abc").unwrap();
         assert_eq!(serde_cbor::from_slice::<Text<3>>(&text).unwrap().as_str(), "abc");
         assert!(serde_cbor::from_slice::<Text<2>>(&text).is_err());
+        let bytes = serde_cbor::to_vec(&Bytes::<3>::truncated(&[1, 2, 3, 4])).unwrap();
+        assert_eq!(serde_cbor::from_slice::<Bytes<3>>(&bytes).unwrap().as_slice(), [1, 2, 3]);
+        assert!(serde_cbor::from_slice::<Bytes<2>>(&bytes).is_err());
     }
 
     #[test]

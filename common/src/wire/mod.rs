@@ -4,12 +4,13 @@
 //! unknown variant is answered with a typed refusal ([`Refusal::Unsupported`]); a collection has a most, enforced while
 //! decoding. `docs/PROTOCOL.md` describes them for other implementations.
 
+pub mod admit;
 pub mod index;
 pub mod piece;
 
 mod bounded;
 
-pub use bounded::{Bounded, Text};
+pub use bounded::{Bounded, Bytes, Text};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub const INDEX_PROTOCOL: &str = "/potluck/index/1";
 /// Bytes of files, and what verifies them.
 pub const PIECE_PROTOCOL: &str = "/potluck/piece/1";
+/// Membership of a private swarm: the only one of ours that is spoken to a stranger there.
+pub const ADMIT_PROTOCOL: &str = "/potluck/admit/1";
 /// What identify says of a program of this project.
 pub const IDENTIFY_PROTOCOL: &str = "/potluck/1";
 /// libp2p's rendezvous protocol; a peer that lists it in identify is a tracker.
@@ -25,6 +28,8 @@ pub const RENDEZVOUS_PROTOCOL: &str = "/rendezvous/1.0.0";
 /// Longest index message in bytes, either way (256 KiB): a page of about a thousand entries; small enough to decode
 /// while a connection waits.
 pub const MAX_INDEX_MESSAGE_BYTES: usize = 256 << 10;
+/// Longest message of the admit protocol in bytes, either way (56 KiB): a deny list and what surrounds it.
+pub const MAX_ADMIT_MESSAGE_BYTES: usize = 56 << 10;
 /// Longest request of the piece protocol in bytes (16 KiB): 256 content ids with their framing.
 pub const MAX_PIECE_REQUEST_BYTES: usize = 16 << 10;
 /// Longest header of an answer of the piece protocol in bytes (16 KiB): 256 lengths or a bitmap of 64 Ki pieces.

@@ -89,7 +89,8 @@ impl Config {
             shares,
             trackers: network.tracker.clone(),
             dial: network.dial.clone(),
-            namespace: network.namespace.clone().unwrap_or_default(),
+            // whoever joins is told where, whatever is set for later
+            namespace: network.namespace.clone().filter(|_| !matches!(cli.verb, Verb::Join(_))),
             nickname: node.nickname.clone().unwrap_or_else(|| default_nickname(around)),
             listen: match node.listen.as_slice() {
                 _ if one_shot => Listen::Nowhere,

@@ -215,7 +215,7 @@ fn a_node_without_options_runs_with_what_the_machine_says() {
     assert_eq!(std::fs::metadata(&config.data_dir).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(config.download_dir, home.path().join("Downloads/potluck"));
     assert!(!config.download_dir.exists());
-    assert_eq!((config.nickname.as_str(), config.namespace.as_str()), ("ada@lab", "public"));
+    assert_eq!((config.nickname.as_str(), config.namespace), ("ada@lab", None));
     assert_eq!(config.listen, Listen::Default);
     assert!(config.mdns && !config.one_shot && config.limit_up.is_none() && config.trackers.is_empty());
     Config::resolve(&cli(&["node"]), &surroundings(home.path())).unwrap();

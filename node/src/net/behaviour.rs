@@ -8,7 +8,9 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{identify, mdns, ping, rendezvous};
 use potluck_common::buffer::BufferPool;
-use potluck_common::transport::{IndexBehaviour, PieceBehaviour, index_behaviour, piece_behaviour};
+use potluck_common::gate::{Doorkeeper, Gate};
+use potluck_common::host_limits::{self, HostLimits};
+use potluck_common::transport::{AdmitBehaviour, IndexBehaviour, PieceBehaviour, admit_behaviour, index_behaviour, piece_behaviour};
 use potluck_common::wire::IDENTIFY_PROTOCOL;
 
 /// What a node says it is.
@@ -25,6 +27,8 @@ const MDNS_QUERY_INTERVAL: Duration = Duration::from_secs(20);
 pub(crate) struct Behaviour {
     /// How many connections there may be.
     limits: connection_limits::Behaviour,
+    /// How many from one address and one network.
+    host_limits: host_limits::Behaviour,
     /// What the peers are, and tells them what we are.
     pub(crate) identify: identify::Behaviour,
     /// Finds connections that died without a word.
@@ -34,23 +38,30 @@ pub(crate) struct Behaviour {
     /// Registration at trackers, as libp2p defines it.
     pub(crate) rendezvous: rendezvous::client::Behaviour,
     /// Search and browse, both ways; publishing to trackers.
-    pub(crate) index: IndexBehaviour,
+    pub(crate) index: Gate<IndexBehaviour>,
     /// Bytes of files, both ways.
-    pub(crate) piece: PieceBehaviour,
+    pub(crate) piece: Gate<PieceBehaviour>,
+    /// Membership: all that a node of a private swarm speaks to who is not admitted.
+    pub(crate) admit: AdmitBehaviour,
 }
 
 impl Behaviour {
-    pub(crate) fn new(key: &Keypair, mdns: bool, buffers: BufferPool) -> Self {
+    pub(crate) fn new(key: &Keypair, mdns: bool, buffers: BufferPool, doorkeeper: &Doorkeeper) -> Self {
         Self {
             limits: connection_limits::Behaviour::new(limits()),
+            host_limits: host_limits::Behaviour::new(HostLimits::default()),
             identify: identify::Behaviour::new(
-                identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public()).with_agent_version(AGENT.to_owned()),
+                identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
+                    .with_agent_version(AGENT.to_owned())
+                    .with_cache_size(0) // where a peer says it listens is not dialled unasked
+                    .with_hide_listen_addrs(doorkeeper.is_guarded()), // members learn them from the tracker
             ),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
             mdns: mdns.then(|| mdns_behaviour(key)).flatten().into(),
             rendezvous: rendezvous::client::Behaviour::new(key.clone()),
-            index: index_behaviour(),
-            piece: piece_behaviour(buffers),
+            index: Gate::new(index_behaviour(), doorkeeper.clone()),
+            piece: Gate::new(piece_behaviour(buffers), doorkeeper.clone()),
+            admit: admit_behaviour(doorkeeper.is_guarded()),
         }
     }
 }

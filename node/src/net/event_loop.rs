@@ -1,24 +1,31 @@
 //! The task that owns the swarm: routes events and commands, decides nothing.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::StreamExt;
+use libp2p::core::upgrade::NegotiationError;
 use libp2p::request_response::{self as rr, InboundRequestId, OutboundFailure, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{self, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping, rendezvous};
 use potluck_common::codec::{Malformed, PieceAnswer, PieceCall};
+use potluck_common::gate::Doorkeeper;
 use potluck_common::wire::piece::Header;
-use potluck_common::wire::{RENDEZVOUS_PROTOCOL, Refusal, index};
+use potluck_common::wire::{ADMIT_PROTOCOL, INDEX_PROTOCOL, RENDEZVOUS_PROTOCOL, Refusal, admit, index};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::handle::{AskError, Command, DialError, Identity, Inbound, IndexReply, NetEvent, PieceReply};
 use super::pending::{Asks, Dials};
+use crate::core::admission::Admission;
 
 /// Most addresses and the longest agent text taken from identify, which a peer fills as it likes.
 const MAX_IDENTIFY_ADDRESSES: usize = 16;
 const MAX_AGENT_BYTES: usize = 128;
+/// How late an expired certificate may be noticed.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The swarm, and who waits for it.
 pub(super) struct EventLoop {
@@ -29,13 +36,21 @@ pub(super) struct EventLoop {
     /// Many and may be refused.
     pub(super) inbound: mpsc::Sender<Inbound>,
     pub(super) waiting: Waiting,
+    /// Who is spoken to by the protocols behind the gates.
+    pub(super) doorkeeper: Doorkeeper,
+    /// Who is let in; `None`: everybody.
+    pub(super) admission: Option<Admission>,
 }
 
 #[derive(Default)]
 pub(super) struct Waiting {
     index: Asks<OutboundRequestId, index::Answer>,
     piece: Asks<OutboundRequestId, PieceAnswer>,
-    dials: Dials,
+    /// Of those whom we want to be admitted by; our hellos wait for nobody.
+    pub(super) admit: Asks<OutboundRequestId, admit::Answer>,
+    pub(super) dials: Dials,
+    /// Peers that are connected and not admitted yet, and where they are.
+    pub(super) arriving: HashMap<PeerId, Multiaddr>,
     /// Answers that are not sent whole yet, and who waits for that.
     sending: HashMap<InboundRequestId, oneshot::Sender<bool>>,
 }
@@ -43,6 +58,8 @@ pub(super) struct Waiting {
 impl EventLoop {
     /// Runs until every handle is dropped.
     pub(super) async fn run(mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event).await,
@@ -50,6 +67,7 @@ impl EventLoop {
                     Some(command) => self.on_command(command),
                     None => return,
                 },
+                _ = tick.tick(), if self.admission.is_some() => self.on_tick(),
             }
         }
     }
@@ -60,6 +78,7 @@ impl EventLoop {
             Command::AskPiece { peer, request, meter, reply } => {
                 self.ask_piece(peer, PieceCall { request: Ok(request), meter }, reply);
             }
+            Command::AskAdmit { peer, request, reply } => self.ask_admit(peer, request, reply),
             Command::AnswerIndex(reply, answer) => {
                 let _ = self.swarm.behaviour_mut().index.send_response(reply.0, *answer);
             }
@@ -83,13 +102,18 @@ impl EventLoop {
                 let _ = reply.send(self.swarm.listeners().cloned().collect());
             }
             Command::Connections(reply) => {
-                let _ = reply.send(self.swarm.connected_peers().copied().collect());
+                let _ = reply.send(self.swarm.connected_peers().filter(|peer| self.doorkeeper.is_admitted(peer)).copied().collect());
             }
         }
     }
 
+    /// Whether a peer is connected, and spoken to.
+    fn is_admitted(&self, peer: &PeerId) -> bool {
+        self.swarm.is_connected(peer) && self.doorkeeper.is_admitted(peer)
+    }
+
     fn ask_index(&mut self, peer: PeerId, request: index::Request, reply: oneshot::Sender<Result<index::Answer, AskError>>) {
-        if !self.swarm.is_connected(&peer) {
+        if !self.is_admitted(&peer) {
             let _ = reply.send(Err(AskError::NotConnected));
             return;
         }
@@ -98,7 +122,7 @@ impl EventLoop {
     }
 
     fn ask_piece(&mut self, peer: PeerId, call: PieceCall, reply: oneshot::Sender<Result<PieceAnswer, AskError>>) {
-        if !self.swarm.is_connected(&peer) {
+        if !self.is_admitted(&peer) {
             let _ = reply.send(Err(AskError::NotConnected));
             return;
         }
@@ -108,7 +132,7 @@ impl EventLoop {
 
     fn connect(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<PeerId, DialError>>) {
         let reply = match peer {
-            Some(peer) if self.swarm.is_connected(&peer) => {
+            Some(peer) if self.is_admitted(&peer) => {
                 let _ = reply.send(Ok(peer));
                 return;
             }
@@ -122,8 +146,7 @@ impl EventLoop {
         let options = match (peer, addresses.first()) {
             (Some(peer), _) => DialOpts::peer_id(peer)
                 .condition(PeerCondition::Always)
-                .addresses(addresses)
-                .extend_addresses_through_behaviour()
+                .addresses(addresses) // and no others: what a peer says of itself is not dialled unasked
                 .allocate_new_port()
                 .build(),
             (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build(),
@@ -172,12 +195,11 @@ impl EventLoop {
                 self.tell(NetEvent::NotListening(address)).await;
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, endpoint, .. } => {
-                self.waiting.dials.settle(connection_id, &Ok(peer_id));
-                if num_established.get() == 1 {
-                    self.tell(NetEvent::Connected(peer_id, endpoint.get_remote_address().clone())).await;
-                }
+                self.waiting.dials.reached(connection_id, peer_id);
+                let (address, is_first) = (endpoint.get_remote_address().clone(), num_established.get() == 1);
+                self.on_connected(peer_id, address, endpoint.is_dialer(), is_first).await;
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.tell(NetEvent::Disconnected(peer_id)).await,
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.on_disconnected(peer_id).await,
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.waiting.dials.settle(connection_id, &Err(dial_error(&error)));
             }
@@ -189,6 +211,7 @@ impl EventLoop {
         match event {
             BehaviourEvent::Index(event) => self.on_index(event),
             BehaviourEvent::Piece(event) => self.on_piece(event),
+            BehaviourEvent::Admit(event) => self.on_admit(event).await,
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.on_identified(peer_id, info).await,
             BehaviourEvent::Ping(ping::Event { connection, result: Err(error), .. }) if !matches!(error, ping::Failure::Unsupported) => {
                 self.swarm.close_connection(connection);
@@ -257,22 +280,25 @@ impl EventLoop {
     async fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
         let mut agent = info.agent_version;
         agent.truncate((0..=MAX_AGENT_BYTES).rev().find(|at| agent.is_char_boundary(*at)).unwrap_or(0));
+        let speaks = |name: &str| info.protocols.iter().any(|protocol| protocol.as_ref() == name);
         let identity = Identity {
             agent,
-            is_tracker: info.protocols.iter().any(|protocol| protocol.as_ref() == RENDEZVOUS_PROTOCOL),
+            is_tracker: speaks(RENDEZVOUS_PROTOCOL),
+            is_closed: speaks(ADMIT_PROTOCOL) && !speaks(INDEX_PROTOCOL),
             addresses: info.listen_addrs.into_iter().take(MAX_IDENTIFY_ADDRESSES).collect(),
         };
         self.tell(NetEvent::Identified(peer, Box::new(identity))).await;
     }
 
-    async fn tell(&mut self, event: NetEvent) {
+    pub(super) async fn tell(&mut self, event: NetEvent) {
         let _ = self.events.send(event).await;
     }
 }
 
-fn ask_error(error: OutboundFailure) -> AskError {
+pub(super) fn ask_error(error: OutboundFailure) -> AskError {
     match error {
         OutboundFailure::UnsupportedProtocols => AskError::Unsupported,
+        OutboundFailure::Io(error) if is_not_spoken(&error) => AskError::Unsupported,
         OutboundFailure::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => AskError::Broken(error.to_string()),
         OutboundFailure::DialFailure | OutboundFailure::Timeout | OutboundFailure::ConnectionClosed | OutboundFailure::Io(_) => {
             AskError::Lost
@@ -281,6 +307,13 @@ fn ask_error(error: OutboundFailure) -> AskError {
 }
 
 /// Says in a few words why nobody could be reached, without the stack of causes that libp2p prints.
+/// Whether the other side does not speak the protocol: a request that is sent along with the proposal of its protocol learns
+/// it as a failure of the stream.
+fn is_not_spoken(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<NegotiationError>());
+    matches!(cause, Some(NegotiationError::Failed))
+}
+
 fn dial_error(error: &swarm::DialError) -> DialError {
     match error {
         swarm::DialError::WrongPeerId { obtained, .. } => DialError::WrongPeer { obtained: *obtained },

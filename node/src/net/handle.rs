@@ -6,8 +6,10 @@ use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::codec::{Malformed, Meter, PieceAnswer};
 use potluck_common::namespace::Namespace;
-use potluck_common::wire::{index, piece};
+use potluck_common::wire::{admit, index, piece};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::core::admission::Renewal;
 
 /// Commands that may wait for the event loop: a window of requests for each of a few dozen tasks.
 pub(crate) const COMMAND_QUEUE: usize = 512;
@@ -51,6 +53,9 @@ pub enum DialError {
     /// The address is our own.
     #[error("that is this node itself")]
     Myself,
+    /// It is in a private swarm that we are not a member of, or no member of ours.
+    #[error("it does not belong to the same private swarm as this node")]
+    NotAdmitted,
     /// Nobody answered.
     #[error("nobody answered: {0}")]
     NoAnswer(String),
@@ -120,6 +125,8 @@ pub enum NetEvent {
     Found(PeerId, Multiaddr),
     /// A tracker has our peer record.
     Registered(PeerId),
+    /// A tracker renewed our membership, or told whose is void.
+    Renewed(Box<Renewal>),
     /// A tracker refuses our peer record.
     RegisterFailed(PeerId, String),
 }
@@ -131,6 +138,8 @@ pub struct Identity {
     pub agent: String,
     /// Whether it speaks the rendezvous protocol as a server.
     pub is_tracker: bool,
+    /// Whether it is in a private swarm, and does not have us as a member: it offers us nothing but admission.
+    pub is_closed: bool,
     /// Where it says it listens.
     pub addresses: Vec<Multiaddr>,
 }
@@ -140,6 +149,7 @@ pub struct Identity {
 pub(super) enum Command {
     AskIndex { peer: PeerId, request: Box<index::Request>, reply: oneshot::Sender<Result<index::Answer, AskError>> },
     AskPiece { peer: PeerId, request: piece::Request, meter: Meter, reply: oneshot::Sender<Result<PieceAnswer, AskError>> },
+    AskAdmit { peer: PeerId, request: admit::Request, reply: oneshot::Sender<Result<admit::Answer, AskError>> },
     AnswerIndex(IndexReply, Box<index::Answer>),
     AnswerPiece { reply: PieceReply, answer: PieceAnswer, sent: oneshot::Sender<bool> },
     Connect { peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<PeerId, DialError>> },
@@ -177,6 +187,15 @@ impl NetHandle {
     /// When there is no connection, it is lost, or the peer breaks the protocol.
     pub async fn ask_piece(&self, peer: PeerId, request: piece::Request, meter: Meter) -> Result<PieceAnswer, AskError> {
         self.ask(|reply| Command::AskPiece { peer, request, meter, reply }).await
+    }
+
+    /// Asks a connected tracker for membership, and waits for the answer, at most 5 s. Dropping the future forgets the
+    /// answer.
+    ///
+    /// # Errors
+    /// When there is no connection, it is lost, or the tracker is open to everybody.
+    pub async fn ask_admit(&self, peer: PeerId, request: admit::Request) -> Result<admit::Answer, AskError> {
+        self.ask(|reply| Command::AskAdmit { peer, request, reply }).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, AskError>>) -> Command) -> Result<T, AskError> {

@@ -3,6 +3,7 @@
 //! [`spawn`] starts the task that owns the swarm. Everybody else holds a [`NetHandle`], and learns what happens from
 //! [`NetEvent`]s and what peers ask from [`Inbound`].
 
+mod admit;
 mod behaviour;
 mod event_loop;
 mod handle;
@@ -15,10 +16,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, Swarm, multiaddr::Protocol};
 use potluck_common::buffer::BufferPool;
+use potluck_common::gate::Doorkeeper;
 use potluck_common::transport::{build_swarm, is_taken};
 use tokio::sync::mpsc;
 
 use crate::config::{Listen, NODE_PORT};
+use crate::core::admission::Admission;
 use behaviour::Behaviour;
 use event_loop::EventLoop;
 
@@ -53,18 +56,22 @@ pub struct Net {
     pub inbound: mpsc::Receiver<Inbound>,
 }
 
-/// Starts the network: builds the swarm, listens, and runs it in a task of its own.
+/// Starts the network: builds the swarm, listens, and runs it in a task of its own. With an `admission` the swarm is
+/// private: nobody is spoken to, or told of, before it is admitted.
 ///
 /// # Errors
 /// When the system refuses sockets, or an address that was named cannot be listened on.
-pub fn spawn(key: Keypair, listen: &Listen, mdns: bool, buffers: BufferPool) -> Result<Net, NetError> {
-    let mut swarm = build_swarm(key, |key| Behaviour::new(key, mdns, buffers))?;
+pub fn spawn(key: Keypair, listen: &Listen, mdns: bool, buffers: BufferPool, admission: Option<Admission>) -> Result<Net, NetError> {
+    let doorkeeper = if admission.is_some() { Doorkeeper::guarded() } else { Doorkeeper::open_house() };
+    let for_gates = doorkeeper.clone();
+    let mut swarm = build_swarm(key, |key| Behaviour::new(key, mdns, buffers, &for_gates))?;
     start_listening(&mut swarm, listen)?;
     let (commands, command_queue) = mpsc::channel(handle::COMMAND_QUEUE);
     let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
     let (inbound, inbound_queue) = mpsc::channel(INBOUND_QUEUE);
     let handle = NetHandle::new(commands, *swarm.local_peer_id());
-    let event_loop = EventLoop { swarm, commands: command_queue, events, inbound, waiting: event_loop::Waiting::default() };
+    let waiting = event_loop::Waiting::default();
+    let event_loop = EventLoop { swarm, commands: command_queue, events, inbound, waiting, doorkeeper, admission };
     tokio::spawn(event_loop.run());
     Ok(Net { handle, events: event_queue, inbound: inbound_queue })
 }

@@ -31,6 +31,19 @@ impl<Id: Eq + Hash, A> Asks<Id, A> {
     }
 }
 
+impl<Id: Eq + Hash, A> Asks<Id, A> {
+    /// Hands the answer over, or back if nobody asked for it by a command.
+    pub(super) fn settle_or_return(&mut self, id: &Id, answer: Result<A, AskError>) -> Option<Result<A, AskError>> {
+        match self.0.remove(id) {
+            Some(reply) => {
+                let _ = reply.send(answer);
+                None
+            }
+            None => Some(answer),
+        }
+    }
+}
+
 type Waiting = Vec<oneshot::Sender<Result<PeerId, DialError>>>;
 
 /// Dials that are under way. Those to one peer share one attempt.
@@ -57,6 +70,20 @@ impl Dials {
 
     pub(super) fn begin(&mut self, id: ConnectionId, peer: Option<PeerId>, reply: oneshot::Sender<Result<PeerId, DialError>>) {
         self.attempts.insert(id, (peer, vec![reply]));
+    }
+
+    /// An attempt has reached somebody, who is not admitted yet.
+    pub(super) fn reached(&mut self, id: ConnectionId, peer: PeerId) {
+        if let Some((wanted, _)) = self.attempts.get_mut(&id) {
+            *wanted = Some(peer);
+        }
+    }
+
+    /// Ends all attempts to reach a peer.
+    pub(super) fn settle_peer(&mut self, peer: PeerId, outcome: &Result<PeerId, DialError>) {
+        for (_, (_, waiting)) in self.attempts.extract_if(|_, (wanted, _)| *wanted == Some(peer)) {
+            waiting.into_iter().for_each(|reply| drop(reply.send(outcome.clone())));
+        }
     }
 
     pub(super) fn settle(&mut self, id: ConnectionId, outcome: &Result<PeerId, DialError>) {

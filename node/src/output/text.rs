@@ -7,8 +7,8 @@ use potluck_common::escape::Escaped;
 use super::table::{Align, Row};
 use crate::human;
 use crate::types::{
-    DialLine, DownloadLine, EntryLine, Event, FolderLine, HitLine, IdLine, LimitsLine, PeerLine, SearchNote, ShareLine, StatusLine,
-    TrackerLine, UploadLine, WatchLine,
+    DialLine, DownloadLine, EntryLine, Event, FolderLine, HitLine, IdLine, JoinLine, LimitsLine, PeerLine, SearchNote, ShareLine,
+    StatusLine, TrackerLine, UploadLine, WatchLine,
 };
 
 use Align::{Flexible, Left, Right};
@@ -44,6 +44,17 @@ pub(super) fn peer(line: &PeerLine, width: Option<usize>) -> Row {
 
 pub(super) fn folder(line: &FolderLine) -> Row {
     Row { cells: vec![format!("{}/", Escaped(&line.path)), String::new(), String::new(), String::new()], below: Vec::new() }
+}
+
+/// What one is a member of now, and what to do next.
+pub(super) fn joined(line: &JoinLine) -> Vec<String> {
+    let read_only = line.read_only.iter().map(|name| format!("{} (to search and download only)", Escaped(name)));
+    let namespaces: Vec<String> = line.namespaces.iter().map(|name| Escaped(name).to_string()).chain(read_only).collect();
+    let next = if line.restart { "Stop the node and start it again" } else { "Take part with" };
+    vec![
+        format!("you are a member of {} at the tracker {}", namespaces.join(", "), escaped(&line.tracker)),
+        format!("{next}: potluck node --share DIR"),
+    ]
 }
 
 /// `share/path  size  age  content id`.

@@ -9,11 +9,11 @@ use potluck_common::wire::index::{Address, Answer, MAX_CHANGES, Publish, Request
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, MAX_INDEX_MESSAGE_BYTES, Refusal};
 use tokio::time::sleep_until;
 
-use super::{DeskState, Inner, Trackers, Wanted, leave};
+use super::{DeskState, Inner, NOT_A_MEMBER, Trackers, Wanted, leave};
 use crate::clock::now;
 use crate::core::journal::{Base, Batch};
 use crate::core::registration::{Action, Event as Told, Part, Registration};
-use crate::net::{DialError, NetEvent};
+use crate::net::{AskError, DialError, NetEvent};
 use crate::types::Event;
 
 /// Bytes of changes in one message, less what surrounds them: addresses and names.
@@ -62,7 +62,8 @@ impl Keeper {
                 () = sleep_until(wake.into()) => {}
                 Ok(()) = wanted.changed() => self.on_wanted(*wanted.borrow_and_update()),
                 Ok(()) = revisions.changed() => {
-                    let revision = *revisions.borrow_and_update();
+                    revisions.mark_unchanged();
+                    let revision = inner.offered_revision();
                     self.registration.handle_changed(revision, now());
                 }
                 event = net_events.recv() => self.on_net(event.ok()).await,
@@ -119,14 +120,19 @@ impl Keeper {
         let inner = Arc::clone(&self.trackers.0);
         let address = self.trackers.desks().get(self.number).map(|desk| desk.address.clone());
         let Some(address) = address else { return };
-        match inner.asking.net.connect(self.peer, vec![address.clone()]).await {
+        let mut addresses = vec![address.clone()];
+        let known = self.peer.and_then(|peer| inner.asking.contacts.get(&peer)).map(|contact| contact.addresses);
+        addresses.extend(known.unwrap_or_default().into_iter().filter(|known| *known != address));
+        match inner.asking.net.connect(self.peer, addresses).await {
             Ok(peer) => {
                 self.peer = Some(peer);
                 inner.asking.contacts.meet(peer, &address);
                 inner.asking.contacts.expect_tracker(peer);
-                self.trackers.edit(self.number, |desk| (desk.peer, desk.error, desk.settled) = (Some(peer), None, true));
+                self.trackers.edit(self.number, |desk| {
+                    (desk.peer, desk.error, desk.settled, desk.is_refused) = (Some(peer), None, true, false);
+                });
                 self.registration.handle_connected();
-                self.registration.handle_changed(inner.shares.lock().journal.revision(), now());
+                self.registration.handle_changed(inner.offered_revision(), now());
             }
             Err(error) => {
                 let sentence = match &error {
@@ -135,14 +141,16 @@ impl Keeper {
                             "another tracker answers there ({obtained}); nothing was told to it; check the address with whoever runs the tracker"
                         )
                     }
+                    DialError::NotAdmitted => NOT_A_MEMBER.to_owned(),
                     other => other.to_string(),
                 };
+                let is_refused = error == DialError::NotAdmitted;
                 let is_wrong = matches!(error, DialError::WrongPeer { .. });
                 let is_news = if is_wrong { !std::mem::replace(&mut self.is_banned, true) } else { self.is_first_trouble() };
                 if is_news {
                     self.tell_lost(&sentence);
                 }
-                self.trackers.edit(self.number, |desk| (desk.error, desk.settled) = (Some(sentence), true));
+                self.trackers.edit(self.number, |desk| (desk.error, desk.settled, desk.is_refused) = (Some(sentence), true, is_refused));
                 self.registration.handle_disconnected(now());
             }
         }
@@ -170,6 +178,9 @@ impl Keeper {
             }
             Ok(Answer::Refused { why }) => self.registration.handle_refused(Part::Index, why, now()),
             Ok(_) => self.registration.handle_refused(Part::Index, Refusal::Unsupported, now()),
+            Err(AskError::Unsupported | AskError::Lost) if inner.asking.is_closed(&tracker) => {
+                self.registration.handle_refused(Part::Index, Refusal::NotPermitted, now());
+            }
             Err(error) => {
                 tracing::debug!(%tracker, %error, "not published");
                 self.registration.handle_failed(Part::Index, now());
@@ -179,8 +190,8 @@ impl Keeper {
 
     /// The changes since what the tracker holds; nothing but a question when that is not known.
     fn next_publish(&mut self, inner: &Inner) -> Publish {
+        let revision = inner.offered_revision();
         let table = inner.shares.lock();
-        let revision = table.journal.revision();
         let (base, revision, changes) = match self.registration.tracker_revision() {
             Some(held) if held != revision => {
                 let stands = self.sent.take().map_or(Base::told(held), |batch| batch.after(held));
@@ -230,7 +241,10 @@ impl Keeper {
                     }
                 }
                 Told::Refused(why) => {
-                    let sentence = format!("the tracker refuses us: {why}");
+                    let sentence = match why {
+                        Refusal::NotPermitted => NOT_A_MEMBER.to_owned(),
+                        why => format!("the tracker refuses us: {why}"),
+                    };
                     self.tell_lost(&sentence);
                     self.trackers.edit(self.number, |desk| desk.error = Some(sentence));
                 }

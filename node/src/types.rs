@@ -207,7 +207,7 @@ impl Item {
 }
 
 /// A membership of a private swarm.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JoinLine {
     /// The PeerId of the tracker that admitted the node.
     pub tracker: String,

@@ -69,6 +69,12 @@ pub enum Listen {
 }
 
 impl Config {
+    /// The folder that passes on what is read as it comes.
+    #[must_use]
+    pub fn stream_dir(&self) -> PathBuf {
+        self.data_dir.join("streams")
+    }
+
     /// Whether an address may be told to a tracker: one on loopback only helps nodes of this machine.
     #[must_use]
     pub fn is_reachable(ip: IpAddr) -> bool {

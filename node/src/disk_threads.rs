@@ -11,8 +11,14 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::error::{CommandError, Failure};
+
 /// Pieces of work that may wait for a thread; who has more waits with it.
 const WORK_QUEUE: usize = 64;
+
+/// Threads for one direction: two, so that a disk that is slow for one file does not keep another waiting, and no more, or
+/// they would wait for each other at the lock of one file.
+const THREADS_FOR_PIECES: usize = 2;
 
 /// Work for one thread, which leaves its result where it is waited for.
 type Work = Box<dyn FnOnce() + Send>;
@@ -24,6 +30,15 @@ pub(crate) struct DiskThreads {
 }
 
 impl DiskThreads {
+    /// Starts the threads that read, or that write, pieces.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn for_pieces(name: &str) -> Result<Self, CommandError> {
+        Self::start(name, THREADS_FOR_PIECES)
+            .map_err(|error| CommandError::new(Failure::Other, format!("no thread can be started: {error}")))
+    }
+
     /// Starts so many threads, at least one. `name` is what the system shows of them, at most 15 bytes.
     ///
     /// # Errors

@@ -41,8 +41,6 @@ use crate::uploads::{self, Larder, PieceRequest, Uploads};
 const EVENT_QUEUE: usize = 1024;
 /// The same for the tasks inside.
 const NET_EVENT_QUEUE: usize = 1024;
-/// Threads that read pieces, and as many that write them.
-const DISK_THREADS: usize = 2;
 /// Idle buffers of 1 MiB that are kept between transfers: what a download and an upload at full speed have in use.
 const IDLE_BUFFERS: usize = 16;
 /// How long a newly dialled peer may take to say what it is.
@@ -51,8 +49,6 @@ const IDENTIFY_PATIENCE: Duration = Duration::from_secs(3);
 const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long stopping may take in all.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
-/// What is read as it comes passes through this folder in the data folder.
-const STREAM_DIR: &str = "streams";
 /// The file of the identity key in the data folder.
 const IDENTITY_FILE: &str = "identity";
 
@@ -119,17 +115,17 @@ impl Node {
         let indexer = Indexer::start(Arc::clone(&shares), Arc::clone(&state), events.clone());
         let downloads = Downloads::start(downloads::Setup {
             asking: asking.clone(),
-            disk: disk_threads("potluck-writes")?,
+            disk: DiskThreads::for_pieces("potluck-writes")?,
             state: Arc::clone(&state),
             net_events: net_sender.subscribe(),
             events: events.clone(),
             download_dir: config.download_dir.clone(),
             resume: !config.one_shot,
             offers: (!config.one_shot).then(|| Arc::clone(&shares)),
-            stream_dir: config.data_dir.join(STREAM_DIR),
+            stream_dir: config.stream_dir(),
         });
         let larder = Larder::new(Arc::clone(&shares), Arc::clone(&state), downloads.clone(), indexer.clone(), buffers);
-        let reads = disk_threads("potluck-reads")?;
+        let reads = DiskThreads::for_pieces("potluck-reads")?;
         let (uploads, piece_requests) = uploads::start(handle.clone(), larder, reads, config.limit_up, net_sender.subscribe());
 
         let (address_sender, addresses) = watch::channel(Vec::new());
@@ -229,10 +225,6 @@ impl Node {
 
     pub(crate) fn state(&self) -> &Arc<State> {
         &self.0.state
-    }
-
-    pub(crate) fn stream_dir(&self) -> PathBuf {
-        self.0.config.data_dir.join(STREAM_DIR)
     }
 
     pub(crate) fn uploads(&self) -> &Uploads {
@@ -449,12 +441,6 @@ fn state_error(error: &StateError) -> CommandError {
 
 fn net_error(error: NetError) -> CommandError {
     CommandError::new(Failure::Unreachable, error.to_string())
-}
-
-/// Threads for one direction: two, so that a disk that is slow for one file does not keep another waiting, and no more, or
-/// they would wait for each other at the lock of one file.
-fn disk_threads(name: &str) -> Result<DiskThreads, CommandError> {
-    DiskThreads::start(name, DISK_THREADS).map_err(|error| CommandError::new(Failure::Other, format!("no thread can be started: {error}")))
 }
 
 /// Hands what peers ask to those who serve. Never waits: what they cannot take is told that we are busy when its reply

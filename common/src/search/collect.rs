@@ -24,7 +24,7 @@ const MAX_COUNTED: usize = 4096;
 /// Most peers that are counted for a folder.
 pub(super) const MAX_FOLDER_PEERS: usize = 64;
 /// Files that are added up for the size of one folder. It is told to be at least so big.
-pub(super) const MAX_FOLDER_FILES: usize = 512;
+pub(super) const MAX_FOLDER_FILES: usize = 1024;
 
 /// Hits of one search.
 pub(super) struct Collector<'a> {

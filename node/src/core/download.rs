@@ -29,7 +29,7 @@ pub(super) struct Download {
     pub(super) reading: u32,
     /// Of a file that is wanted in order: pieces from here on are not asked for yet.
     pub(super) horizon: u32,
-    /// Of any other: the first piece to ask for, drawn when the first is asked for.
+    /// Of any other: where to look for the next piece; drawn when the first is asked for.
     start: Option<u32>,
     pub(super) is_paused: bool,
     pub(super) stage: Stage,
@@ -260,7 +260,9 @@ impl Download {
                     // In order, because disks read and write so; but from a place that chance chose, so that nodes that began
                     // together have something to give to each other by the time they meet.
                     let start = *self.start.get_or_insert_with(|| random(pieces.geometry().piece_count() as u32));
-                    pieces.pick_in_order(&source.has, start)?
+                    let piece = pieces.pick_in_order(&source.has, start)?;
+                    self.start = Some(piece.number() + 1);
+                    piece
                 };
                 pieces.start(piece, ask);
                 Some(Job::Piece { file, piece })

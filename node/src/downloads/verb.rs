@@ -70,7 +70,7 @@ impl Node {
             };
             let passage = SharePath::parse(&format!("{}.{:08x}", one.content_id, rand::random::<u32>()));
             let target = passage.map_err(|error| CommandError::new(Failure::Other, error.to_string()))?;
-            let one = Wish { target, folder: self.stream_dir(), purpose: Purpose::Stream, ..one };
+            let one = Wish { target, folder: self.config().stream_dir(), purpose: Purpose::Stream, ..one };
             if !self.pass_on(resolved, one, patience, out).await? {
                 return Ok(());
             }

@@ -61,6 +61,7 @@ fn what_was_moved_is_missing_and_what_has_no_source_stays_as_it_is() -> Result {
     bob.find("b.mkv", 1)?;
     bob.download(&["ada:films"])?.ok()?;
     let there = bob.download_dir().join("films");
+    bob.verb(&["verify"])?.ok()?; // what is done is written down by then
     bob.restart()?;
     fs::remove_file(there.join("b.mkv"))?;
     let missing = bob.verb(&["verify"])?.ok()?;

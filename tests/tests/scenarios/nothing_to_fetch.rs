@@ -32,7 +32,8 @@ fn a_file_whose_source_is_gone_waits_and_comes_when_it_is_back() -> Result {
     download.finish(VERB_LIMIT)?.refused(4)?;
 
     ada.restart()?;
-    bob.find("long.mkv", 1)?;
+    bob.sees(ada.peer_id(), true, PATIENCE)?; // bob himself offers what he has of it
+    bob.find("long.mkv", 2)?;
     let finished = bob.download(&[&hash])?.ok()?;
     assert_eq!(finished.done()[0]["fetched"], 64 << 20, "nothing is fetched twice");
     tree::same_bytes(&town.path("films/long.mkv"), &bob.download_dir().join("long.mkv"))

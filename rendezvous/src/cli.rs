@@ -9,6 +9,7 @@ use libp2p::Multiaddr;
 use potluck_common::host_limits::{HostLimits, MAX_PER_ADDRESS, MAX_PER_NETWORK};
 use potluck_common::invitation::Place;
 use potluck_common::namespace::Namespace;
+use potluck_rendezvous::quota::Limits;
 use potluck_rendezvous::{CERTIFICATE_LIFE, Config, DEFAULT_LEASE};
 
 use crate::verbs::Verb;
@@ -72,6 +73,15 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "MULTIADDR")]
     listen: Vec<Multiaddr>,
 
+    /// Keep the index in PostgreSQL, postgres://USER:PASSWORD@HOST/DATABASE, where several trackers share it.
+    /// [default: a file in the data folder]
+    #[arg(long, value_name = "URL", env = "POTLUCK_INDEX", hide_env_values = true)]
+    index: Option<String>,
+
+    /// Most files that one node may offer in a group
+    #[arg(long, value_name = "N", default_value_t = Limits::default().files_per_peer)]
+    max_files_per_peer: u64,
+
     /// Print one JSON object a line on stdout: {"event":"listening","address":…} for each address.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -117,6 +127,8 @@ impl Cli {
             listen,
             listen_if_possible,
             mdns: !self.no_mdns,
+            database: self.index,
+            limits: Limits { files_per_peer: self.max_files_per_peer, ..config.limits },
             lease: Duration::from_secs(self.lease),
             hosts: HostLimits { per_address: self.max_per_address, per_network: self.max_per_network, loopback_too: self.limit_loopback },
             private: self.private,

@@ -30,6 +30,8 @@ pub struct Config {
     pub listen_if_possible: Vec<Multiaddr>,
     /// Whether nodes on the same network find it by themselves.
     pub mdns: bool,
+    /// The PostgreSQL database that keeps the index, shared with other trackers: `postgres://…`. `None`: a file in `data_dir`.
+    pub database: Option<String>,
     /// How long a registration lasts that is not renewed.
     pub lease: Duration,
     /// Most that it holds.
@@ -55,6 +57,7 @@ impl Config {
             listen: Vec::new(),
             listen_if_possible: Vec::new(),
             mdns: true,
+            database: None,
             lease: DEFAULT_LEASE,
             limits: Limits::default(),
             hosts: HostLimits::default(),

@@ -14,28 +14,24 @@ use libp2p::{Multiaddr, Swarm, TransportError};
 use potluck_common::gate::Doorkeeper;
 use potluck_common::invitation::Place;
 use potluck_common::namespace::Namespace;
-use potluck_common::search::Done;
 use potluck_common::transport::{build_swarm, ip_of, is_taken};
 use potluck_common::wire::index::Answer;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::behaviour::{Behaviour, BehaviourEvent};
-use crate::catalog::{Catalog, IndexJob};
 use crate::clock::{Clock, unix_seconds};
 use crate::config::Config;
 use crate::control::Ask;
 use crate::data_dir::DataDir;
+use crate::index::{Embedded, Index, Shared, Told};
 use crate::ledger_file::LedgerFile;
 use crate::liveness::Liveness;
 use crate::members::Ledger;
 use crate::membership::Membership;
 use crate::on_admit::Pending;
-use crate::on_index::Waiter;
 use crate::quota::Conduct;
 use crate::rooms::Seating;
-use crate::store::{Keeper, Told};
 use crate::watches::Watches;
 use crate::{Event, TrackerError};
 
@@ -49,16 +45,11 @@ const RESTORING: Duration = Duration::from_millis(250);
 /// A running tracker.
 pub(crate) struct EventLoop<F> {
     pub(crate) swarm: Swarm<Behaviour>,
-    pub(crate) catalog: Catalog,
-    /// Writes what the catalog takes.
-    pub(crate) keeper: Keeper<Waiter>,
-    /// What is saved is being read: until then nothing is known, and nothing is answered from the index.
-    pub(crate) is_restoring: bool,
+    /// Who offers what.
+    pub(crate) index: Index<ResponseChannel<Answer>>,
     pub(crate) liveness: Liveness,
     /// Who waits for what to be published.
     pub(crate) watches: Watches<ResponseChannel<Answer>>,
-    /// Segments of an index that are being joined on another thread.
-    index_job: Option<JoinHandle<IndexJob<Done>>>,
     pub(crate) conduct: Conduct,
     /// Of a private tracker.
     pub(crate) membership: Option<Membership<Pending>>,
@@ -94,17 +85,17 @@ impl<F: FnMut(Event)> EventLoop<F> {
         let life = config.certificate_life;
         let membership = ledger.and_then(|(ledger, file)| Membership::new(ledger, file, doors, data.key.clone(), life));
         let mut clock = Clock::start();
-        let catalog = || Catalog::new(config.limits, config.lease);
-        let keeper = Keeper::start(data.index.clone(), catalog(), clock.now())
-            .map_err(|source| TrackerError::DataDir { path: config.data_dir.clone(), source })?;
+        let index = match &config.database {
+            Some(url) => Index::Shared(Shared::start(url, config.limits, config.lease, clock.now()).await?),
+            None => Embedded::start(data.index.clone(), config.limits, config.lease, clock.now())
+                .map(Index::Embedded)
+                .map_err(|source| TrackerError::DataDir { path: config.data_dir.clone(), source })?,
+        };
         let mut this = Self {
             swarm,
-            catalog: catalog(),
-            keeper,
-            is_restoring: true,
+            index,
             liveness: Liveness::default(),
             watches: Watches::default(),
-            index_job: None,
             conduct: Conduct::default(),
             membership,
             admin,
@@ -115,8 +106,10 @@ impl<F: FnMut(Event)> EventLoop<F> {
             told_ready: false,
             to_tell: None,
         };
-        if let Ok(told) = tokio::time::timeout(RESTORING, this.keeper.told()).await {
-            this.on_told(told)?;
+        if this.index.is_restoring()
+            && let Ok(told) = tokio::time::timeout(RESTORING, this.index.told()).await
+        {
+            this.on_told(told?);
         }
         Ok(this)
     }
@@ -131,8 +124,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm(event)?,
                 _ = tick.tick() => self.on_tick(),
-                told = self.keeper.told() => self.on_told(told)?,
-                Some(done) = OptionFuture::from(self.index_job.as_mut()) => self.on_index_job(done.ok()),
+                told = self.index.told() => self.on_told(told?),
                 Some(saved) = OptionFuture::from(self.membership.as_mut().and_then(Membership::saving)) => self.on_saved(saved.unwrap_or_else(|error| Err(error.into()))),
                 Some(ask) = self.admin.recv() => self.on_admin(ask),
                 () = &mut shutdown => return Ok(()),
@@ -152,7 +144,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             }
         };
         let _cut_off = tokio::time::timeout(CLOSING, all_closed).await;
-        self.keeper.close().await;
+        self.index.close().await;
     }
 
     /// The time, to be handed on.
@@ -201,59 +193,27 @@ impl<F: FnMut(Event)> EventLoop<F> {
         let now = self.now();
         for peer in self.liveness.handle_tick(now) {
             tracing::info!(%peer, "silent: out of all answers");
-            self.catalog.handle_silent(&peer);
+            self.index.handle_silent(&peer);
         }
         self.show_out();
-        self.catalog.handle_tick(now);
-        self.catalog.set_calendar(unix_seconds());
-        self.catalog.tidy();
+        self.index.handle_tick(now, unix_seconds());
         for (channel, answer) in self.watches.handle_tick(now, unix_seconds()) {
             self.respond(channel, answer);
         }
-        let gone = self.catalog.take_gone();
-        if !gone.is_empty() {
-            tracing::debug!(registrations = gone.len(), "forgotten, also on the disk");
-        }
-        self.keeper.drop_shelves(gone);
-        self.start_index_job();
     }
 
-    fn on_told(&mut self, told: Option<Told<Waiter>>) -> Result<(), TrackerError> {
+    fn on_told(&mut self, told: Told<ResponseChannel<Answer>>) {
         match told {
-            Some(Told::Restoring { files, of }) => self.to_tell = Some(Event::Restoring { files, of }),
-            Some(Told::Restored(catalog)) => self.on_restored(*catalog),
-            Some(Told::Done(group)) => self.on_group(group),
-            Some(Told::Works) => tracing::warn!("the index can be saved again"),
-            Some(Told::Unusable(error)) => return Err(TrackerError::Store(error)),
-            None => return Err(TrackerError::StoreEnded),
+            Told::Answers(answers) => answers.into_iter().for_each(|(channel, answer)| self.respond(channel, answer)),
+            Told::Published(channel, answer, news) => {
+                let now = self.now();
+                let (peer, publish) = *news;
+                self.watches.handle_published(peer, &publish, now);
+                self.respond(channel, answer);
+            }
+            Told::Progress(event) => self.to_tell = Some(event),
+            Told::Nothing => {}
         }
-        Ok(())
-    }
-
-    fn on_restored(&mut self, catalog: Catalog) {
-        let now = self.now();
-        let meanwhile = std::mem::replace(&mut self.catalog, catalog);
-        self.catalog.handle_restored(meanwhile, now);
-        self.is_restoring = false;
-        let files = self.catalog.held().files;
-        if files > 0 {
-            self.to_tell = Some(Event::Restored { files });
-        }
-    }
-
-    /// Joins segments of an index on another thread, one at a time.
-    fn start_index_job(&mut self) {
-        if self.index_job.is_none() {
-            self.index_job = self.catalog.next_job().map(|job| tokio::task::spawn_blocking(|| job.run()));
-        }
-    }
-
-    fn on_index_job(&mut self, done: Option<IndexJob<Done>>) {
-        self.index_job = None;
-        if let Some(done) = done {
-            self.catalog.finish_job(done);
-        }
-        self.start_index_job();
     }
 
     fn on_listening(&mut self, address: Multiaddr) {

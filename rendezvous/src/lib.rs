@@ -13,7 +13,8 @@
 //! | `behaviour.rs` | the protocols, composed |
 //! | `event_loop.rs` | routes events of swarm, time and shutdown; decides nothing |
 //! | `on_connection.rs`, `on_rendezvous.rs`, `on_index.rs`, `on_admit.rs` | one kind of event each: calls the pure modules, sends answers |
-//! | `catalog.rs` | pure: who offers what in which namespace until when |
+//! | `index/` | who offers what, behind one interface: in this process, or in PostgreSQL for several trackers |
+//! | `catalog.rs` | pure: who offers what in which namespace until when, as this process knows it |
 //! | `liveness.rs` | pure: which connected peers are really there |
 //! | `quota.rs` | pure: how much a peer may cost |
 //! | `watches.rs` | pure: saved searches, and what was published lately |
@@ -28,7 +29,8 @@
 //! # Anatomy of a registration
 //!
 //! 1. A node connects; `behaviour.rs` counts the connection against its limits, then pings it for as long as it lasts.
-//! 2. It asks `Publish` without changes: am I still in step? `on_index.rs` hands it to [`Catalog::publish`].
+//! 2. It asks `Publish` without changes: am I still in step? `on_index.rs` hands it to `index/`, and that to
+//!    [`Catalog::publish`], or to a transaction of the database.
 //! 3. `catalog.rs` compares epoch and revision. In step: the parked entries are online again, for one message. Out of
 //!    step: the answer names the revision that is held, and the node publishes from there, or anew from 0.
 //! 4. Changes go to the namespace's index (`potluck_common::search`), within the limits of `quota.rs`, and to the thread of
@@ -37,6 +39,9 @@
 //! 6. A lost connection leaves two seconds of grace, a silent one is noticed by `liveness.rs`; then nothing of the peer
 //!    is told. Its entries stay parked until the lease lapses ([`Catalog::handle_tick`]), and on the disk as long.
 //! 7. After a restart all that was saved is parked, with a new lease: whoever comes back is in step with one message.
+//!
+//! With a database, steps 3 to 7 are those of `index/shared/`: any of the trackers that share it may take a message, and
+//! presence is a row for each tracker that a peer is connected to.
 //!
 //! A libp2p program that is no node registers by rendezvous alone. `on_rendezvous.rs` lists it among the peers, without
 //! name and files, while it is connected and its own TTL lasts.
@@ -75,6 +80,7 @@ mod config;
 mod control;
 mod data_dir;
 mod event_loop;
+mod index;
 mod ledger_file;
 pub mod liveness;
 pub mod lobby;
@@ -102,6 +108,7 @@ pub use admin::{AdminAnswer, AdminError, AdminRequest, InvitationLine, MemberLin
 pub use behaviour::PING_INTERVAL;
 pub use catalog::Catalog;
 pub use config::{CERTIFICATE_LIFE, Config, DEFAULT_LEASE};
+pub use index::DatabaseError;
 pub use store::StoreError;
 
 use admin::Office;
@@ -156,6 +163,9 @@ pub enum TrackerError {
     /// What peers published cannot be kept.
     #[error("the tracker's index cannot be used: {0}")]
     Store(#[from] StoreError),
+    /// The database that is to keep the index cannot be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// The thread of the store has ended: a defect.
     #[error("the tracker's store has ended without a word; start it again, nothing is lost")]
     StoreEnded,

@@ -74,7 +74,11 @@ impl Failure {
                 | TrackerError::Store(_),
             ) => 7,
             Failure::Tracker(
-                TrackerError::Network(_) | TrackerError::Taken { .. } | TrackerError::Listen { .. } | TrackerError::Unreachable,
+                TrackerError::Network(_)
+                | TrackerError::Database(_)
+                | TrackerError::Taken { .. }
+                | TrackerError::Listen { .. }
+                | TrackerError::Unreachable,
             ) => 8,
         }
     }

@@ -142,7 +142,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
     /// Nobody speaks to a peer any more: its registrations and connections end here, and all members are told.
     fn cut_off(&mut self, peer: &PeerKey) {
         tracing::info!(%peer, "event=revoked");
-        self.catalog.withdraw_all(peer);
+        self.index.withdraw_all(peer);
         if let Some(id) = peer_of(peer) {
             let _not_here = self.swarm.disconnect_peer_id(id);
         }

@@ -16,7 +16,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
                 membership.lobby.handle_stranger(key, now);
             }
             self.liveness.handle_connected(key, now);
-            self.catalog.handle_connected(&key);
+            self.index.handle_connected(&key);
         }
     }
 
@@ -27,7 +27,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             tracing::debug!(%peer, "disconnected");
             self.liveness.handle_lost(&key);
             self.conduct.handle_lost(&key);
-            self.catalog.handle_lost(&key, now);
+            self.index.handle_lost(&key, now);
             self.watches.handle_lost(&key);
             if let Some(membership) = &mut self.membership {
                 membership.lobby.handle_gone(&key);
@@ -42,7 +42,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             Ok(_) => {
                 if self.liveness.handle_pong(&key, now) {
                     tracing::info!(peer = %key, "heard again");
-                    self.catalog.handle_heard(&key);
+                    self.index.handle_heard(&key);
                 }
             }
             Err(ping::Failure::Unsupported) => self.liveness.handle_no_ping(&key),

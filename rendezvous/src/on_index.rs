@@ -6,24 +6,12 @@ use potluck_common::codec::Malformed;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::transport::{key_of, split_peer};
-use potluck_common::wire::index::{Address, Answer, Publish, Published as Held, Request, Watch, Withdraw};
+use potluck_common::wire::index::{Address, Answer, Publish, Request, Watch};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 
 use crate::Event;
-use crate::catalog::{Published, ShelfNo};
 use crate::event_loop::EventLoop;
 use crate::quota::Verdict;
-use crate::store::{Group, Save};
-
-/// A peer that waits for what it published to be saved.
-#[derive(Debug)]
-pub(crate) struct Waiter {
-    peer: PeerKey,
-    namespace: Namespace,
-    shelf: ShelfNo,
-    revision: u64,
-    channel: ResponseChannel<Answer>,
-}
 
 impl<F: FnMut(Event)> EventLoop<F> {
     pub(crate) fn on_index(&mut self, event: Exchange<Result<Request, Malformed>, Answer>) {
@@ -41,11 +29,14 @@ impl<F: FnMut(Event)> EventLoop<F> {
             Err(malformed) => self.on_malformed(peer, key, &malformed),
             // A namespace that is not there and one that is not for this peer look the same.
             Ok(request) if !self.may(&key, namespace_of(&request), is_offer(&request)) => refuse(Refusal::NotPermitted),
-            Ok(_) if self.is_restoring => refuse(Refusal::Unavailable),
+            Ok(_) if self.index.is_restoring() => refuse(Refusal::Unavailable),
             Ok(Request::Publish(publish)) => return self.on_publish(key, publish, channel),
             Ok(Request::Watch(watch)) => return self.on_watch(key, &watch, channel),
-            Ok(Request::Withdraw(withdraw)) => self.on_withdraw(&key, &withdraw),
-            Ok(request) => self.on_read(key, &request),
+            Ok(Request::Withdraw(withdraw)) => {
+                let at_once = self.index.withdraw(&key, &withdraw.namespace, channel);
+                return self.respond_at_once(at_once);
+            }
+            Ok(request) => return self.on_read(key, request, channel),
         };
         self.respond(channel, answer);
     }
@@ -56,61 +47,18 @@ impl<F: FnMut(Event)> EventLoop<F> {
         }
     }
 
+    fn respond_at_once(&mut self, at_once: Option<(ResponseChannel<Answer>, Answer)>) {
+        if let Some((channel, answer)) = at_once {
+            self.respond(channel, answer);
+        }
+    }
+
     fn on_publish(&mut self, peer: PeerKey, mut publish: Publish, channel: ResponseChannel<Answer>) {
         let now = self.now();
         publish.addresses = own_addresses(&peer, publish.addresses);
         self.note_nickname(&peer, &publish.nickname);
-        if publish.revision != publish.base {
-            if self.keeper.is_failing() {
-                self.catalog.keep(&publish.namespace, &peer, now);
-                return self.respond(channel, refuse(Refusal::Unavailable));
-            }
-            if !self.keeper.has_room(publish.changes.len()) {
-                return self.respond(channel, refuse(Refusal::Busy));
-            }
-        }
-        let revision = publish.revision;
-        let answer = match self.catalog.publish(peer, &publish, now) {
-            Published::Taken(shelf) => {
-                self.watches.handle_published(peer, &publish, now);
-                return self.save(shelf, peer, publish, channel);
-            }
-            Published::InStep => self.published(revision),
-            Published::OutOfStep(held) => self.published(held),
-            Published::OverQuota => refuse(Refusal::OverQuota),
-            Published::Nonsense => refuse(Refusal::Unsupported),
-        };
-        self.respond(channel, answer);
-    }
-
-    /// What was taken is answered when it is saved.
-    fn save(&mut self, shelf: ShelfNo, peer: PeerKey, publish: Publish, channel: ResponseChannel<Answer>) {
-        let waiter = Waiter { peer, namespace: publish.namespace.clone(), shelf, revision: publish.revision, channel };
-        if let Err(waiter) = self.keeper.save(Save { shelf, peer, publish }, waiter) {
-            self.on_unsaved(waiter);
-        }
-    }
-
-    /// The store is done with some of what it was given.
-    pub(crate) fn on_group(&mut self, group: Group<Waiter>) {
-        if let Some(failure) = group.failure {
-            tracing::error!("the index cannot be saved: {failure}. Changes are refused until it can; all else goes on");
-        }
-        for waiter in group.saved {
-            let answer = self.published(waiter.revision);
-            self.respond(waiter.channel, answer);
-        }
-        group.unsaved.into_iter().for_each(|waiter| self.on_unsaved(waiter));
-    }
-
-    fn on_unsaved(&mut self, waiter: Waiter) {
-        self.catalog.handle_unsaved(&waiter.namespace, &waiter.peer, waiter.shelf);
-        self.respond(waiter.channel, refuse(Refusal::Unavailable));
-    }
-
-    fn published(&self, revision: u64) -> Answer {
-        let lease_seconds = u32::try_from(self.catalog.lease().as_secs()).unwrap_or(u32::MAX);
-        Answer::Published(Held { revision, lease_seconds })
+        let at_once = self.index.publish(peer, publish, channel, &mut self.watches, now);
+        self.respond_at_once(at_once);
     }
 
     fn on_watch(&mut self, peer: PeerKey, watch: &Watch, channel: ResponseChannel<Answer>) {
@@ -123,17 +71,13 @@ impl<F: FnMut(Event)> EventLoop<F> {
         }
     }
 
-    fn on_withdraw(&mut self, peer: &PeerKey, withdraw: &Withdraw) -> Answer {
-        self.catalog.withdraw(&withdraw.namespace, peer);
-        Answer::Withdrawn {}
-    }
-
-    fn on_read(&mut self, peer: PeerKey, request: &Request) -> Answer {
+    fn on_read(&mut self, peer: PeerKey, request: Request, channel: ResponseChannel<Answer>) {
         let now = self.now();
-        match self.conduct.handle_read(peer, now) {
-            Verdict::Serve => self.catalog.answer(request),
-            Verdict::Busy | Verdict::Disconnect => refuse(Refusal::Busy),
-        }
+        let at_once = match self.conduct.handle_read(peer, now) {
+            Verdict::Serve => self.index.read(request, channel),
+            Verdict::Busy | Verdict::Disconnect => Some((channel, refuse(Refusal::Busy))),
+        };
+        self.respond_at_once(at_once);
     }
 
     fn on_malformed(&mut self, peer: &PeerId, key: PeerKey, malformed: &Malformed) -> Answer {

@@ -37,13 +37,13 @@ impl<F: FnMut(Event)> EventLoop<F> {
         }
         tracing::debug!(%peer, %namespace, ttl = registration.ttl, "registered by rendezvous");
         let addresses = as_text(registration.record.addresses());
-        self.catalog.handle_rendezvous(&namespace, key, addresses, Duration::from_secs(registration.ttl), now);
+        self.index.handle_rendezvous(key, &namespace, addresses, Duration::from_secs(registration.ttl), now);
     }
 
     fn on_unregistered(&mut self, peer: &PeerId, namespace: &rendezvous::Namespace) {
         if let Some((namespace, key)) = namespace_of(namespace).zip(key_of(peer)) {
             tracing::debug!(%peer, %namespace, "unregistered by rendezvous");
-            self.catalog.withdraw(&namespace, &key);
+            self.index.handle_unregistered(&key, &namespace);
         }
     }
 

@@ -12,6 +12,9 @@
 //! | [`tree`] | folders with content from a seed, hashes that our own code did not make |
 //! | [`hostile`] | a peer that publishes what it likes and serves lies |
 //! | [`publisher`] | a peer that speaks the index protocol, and a story that it publishes |
+//! | [`conformance`] | what every tracker's index does, whoever keeps it |
+//! | [`postgres`] | a real database server in a temporary folder |
+//! | [`disk`] | a file system whose power can be cut |
 //! | [`stranger`] | one that throws bytes at a tracker or a node |
 //! | [`http`] | a client that sends exactly what a test says |
 //! | [`browser`] | Chromium, driven as a person would |
@@ -25,9 +28,12 @@
 pub mod arrows;
 pub mod browser;
 pub mod clock;
+pub mod conformance;
+pub mod disk;
 pub mod failure;
 pub mod hostile;
 pub mod http;
+pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod publisher;

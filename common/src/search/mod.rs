@@ -54,6 +54,7 @@ pub use matcher::Matcher;
 pub use query::Query;
 pub use scan::Scan;
 pub use texts::{Done, Job};
+pub use typo::is_correctable;
 
 use crate::content_id::ContentId;
 use crate::share_path::SharePath;

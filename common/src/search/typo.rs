@@ -25,9 +25,6 @@ const SURE: u32 = 200;
 const SPELLINGS: usize = 3;
 /// A word is corrected to such as are so many times as frequent.
 const MORE_FREQUENT: u32 = 10;
-/// Segments of which one has to know a spelling: a word that is meant is seldom rare, and of the largest four each knows a
-/// million names.
-const TELLING: usize = 4;
 /// How much likelier a spelling is that keeps the first letter: people mostly get it right.
 const FIRST_LETTER: u32 = 4;
 
@@ -35,33 +32,40 @@ impl Engine {
     /// The words of a query with other spellings beside those that are seldom or never found, and the query as corrected: the
     /// likeliest spelling in each place. `None` when there is nothing to correct.
     pub(super) fn correct(&self, query: &Query, total: u64) -> Option<(Vec<Word>, String)> {
+        let spellings = self.spellings(query, total)?;
+        // The typed word comes first, the likeliest other spelling after it.
+        let likeliest: Vec<&str> = spellings.iter().filter_map(|of_word| of_word.get(1).or(of_word.first())).map(String::as_str).collect();
+        let words = spellings.iter().map(|of_word| Word::new(of_word.iter().map(String::as_str))).collect();
+        Some((words, likeliest.join(" ")))
+    }
+
+    /// For each word of a query itself and what it was probably meant to be, the likeliest first, when a search for them as
+    /// typed had `total` hits. `None` when they are probably right.
+    #[must_use]
+    pub fn spellings(&self, query: &Query, total: u64) -> Option<Vec<Vec<String>>> {
         // Leaves that have no hashes yet count where they are all there is; otherwise they are few names among many.
         let scanned = if self.texts.segments().next().is_none() { self.scanned_words() } else { HashMap::new() };
-        let mut largest: Vec<&Segment> = self.texts.segments().map(|(_, segment)| segment).collect();
-        largest.sort_unstable_by_key(|segment| std::cmp::Reverse(segment.leaves.len()));
-        largest.truncate(TELLING);
-        let mut changed = false;
-        let mut words = Vec::new();
-        let mut texts = Vec::new();
-        for word in &query.words {
-            let mut spellings = self.spellings(word, &largest, &scanned, total);
-            changed |= !spellings.is_empty();
-            texts.push(spellings.first().unwrap_or(word).clone());
-            spellings.insert(0, word.clone());
-            words.push(Word::new(spellings.iter().map(String::as_str)));
-        }
-        changed.then(|| (words, texts.join(" ")))
+        let segments: Vec<&Segment> = self.texts.segments().map(|(_, segment)| segment).collect();
+        let other = |word: &String| self.spellings_of(word, &segments, &scanned, total);
+        let all: Vec<Vec<String>> = query.words.iter().map(|word| std::iter::once(word.clone()).chain(other(word)).collect()).collect();
+        all.iter().any(|of_word| of_word.len() > 1).then_some(all)
+    }
+
+    /// Whether a search that had `total` hits found so little that its words may be misspelt.
+    #[must_use]
+    pub fn finds_little(&self, total: u64) -> bool {
+        total < LITTLE
     }
 
     /// Known words at one error from one, the likeliest first, when a search for it as typed had `total` hits.
-    fn spellings(&self, word: &str, largest: &[&Segment], scanned: &HashMap<u32, u32>, total: u64) -> Vec<String> {
+    fn spellings_of(&self, word: &str, segments: &[&Segment], scanned: &HashMap<u32, u32>, total: u64) -> Vec<String> {
         let letters: Vec<char> = word.chars().collect();
-        if !WORD_CHARS.contains(&letters.len()) || !letters.iter().all(|letter| letter.is_alphabetic()) {
+        if !is_correctable(word) {
             return Vec::new();
         }
         let count = |word: &str| {
             let hash = word_hash(word.as_bytes());
-            let known: u32 = self.texts.segments().map(|(_, segment)| segment.word_count(hash)).sum();
+            let known: u32 = segments.iter().map(|segment| segment.word_count(hash)).sum();
             known + scanned.get(&hash).copied().unwrap_or(0)
         };
         let own = count(word);
@@ -69,11 +73,8 @@ impl Engine {
             return Vec::new();
         }
         let enough = 1.max(own * MORE_FREQUENT);
-        let is_likely = |edit: &String| {
-            let hash = word_hash(edit.as_bytes());
-            scanned.contains_key(&hash) || largest.iter().any(|segment| segment.word_count(hash) > 0)
-        };
-        let known = edits(&letters).into_iter().filter(is_likely).map(|edit| (count(&edit), edit)).filter(|(count, _)| *count >= enough);
+        // All segments are asked: a word that is meant may be rare, and stand in a small one only.
+        let known = edits(&letters).into_iter().map(|edit| (count(&edit), edit)).filter(|(count, _)| *count >= enough);
         let mut known: Vec<(u32, String)> = known
             .map(|(count, edit)| (if edit.chars().next() == letters.first().copied() { count * FIRST_LETTER } else { count }, edit))
             .collect();
@@ -91,6 +92,12 @@ impl Engine {
         }
         words
     }
+}
+
+/// Whether a folded word is of a kind that is corrected: of letters, and neither very short nor very long.
+#[must_use]
+pub fn is_correctable(word: &str) -> bool {
+    WORD_CHARS.contains(&word.chars().count()) && word.chars().all(char::is_alphabetic)
 }
 
 /// All texts at one error from a word.

@@ -33,6 +33,11 @@ const CACHE_BYTES: usize = 32 << 20;
 /// Files that one transaction sweeps: some 20 ms that a peer that publishes waits longer.
 const SWEEP: usize = 8192;
 
+/// Bytes from which on a database is looked at whether it could be smaller (64 MiB): less is not worth a start.
+const COMPACT_FROM: u64 = 64 << 20;
+/// Bytes for each file from which on most of a database is free: several times what a file takes.
+const LAVISH: u64 = 1024;
+
 /// A row of [`FILES`].
 type FileRows<'a> = Rows<'a, (u64, &'static str), FileRow<'static>>;
 /// A row of [`REGISTRATIONS`].
@@ -59,7 +64,7 @@ impl Table {
     /// Opens a database, or makes an empty one. One that is damaged is moved aside: its peers publish anew.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let open = || Self::with_backend(FileBackend::new(open_file(path)?).map_err(sort)?);
-        match open() {
+        let opened = match open() {
             Err(StoreError::Damaged(reason)) => {
                 let aside = PathBuf::from(format!("{}.broken", path.display()));
                 tracing::error!("{} is damaged ({reason}): moved to {}; all peers publish anew", path.display(), aside.display());
@@ -67,7 +72,24 @@ impl Table {
                 open()
             }
             other => other,
+        };
+        let mut table = opened?;
+        table.give_back_room(std::fs::metadata(path).map_err(disk_error)?.len(), COMPACT_FROM)?;
+        Ok(table)
+    }
+
+    /// Makes a database small again that was large once: it grows by itself only. Takes the longer the more is in it, so it is
+    /// done where that is little.
+    fn give_back_room(&mut self, bytes: u64, from: u64) -> Result<(), StoreError> {
+        let files = self.files()?;
+        if bytes < from || bytes / LAVISH < files {
+            return Ok(());
         }
+        match self.database.compact() {
+            Ok(_) => tracing::info!(bytes, files, "the index was mostly room: it is smaller now"),
+            Err(error) => tracing::warn!(%error, "the index stays larger than it need be"),
+        }
+        Ok(())
     }
 
     /// Opens what is in a storage.
@@ -416,6 +438,26 @@ mod tests {
             let _nothing = table.commit([]).unwrap();
         }
         assert_eq!((table.files().unwrap(), sizes(&table, 2).len()), (15, 15));
+    }
+
+    #[test]
+    fn a_database_that_is_mostly_room_gets_smaller_and_keeps_what_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.redb");
+        let size = || std::fs::metadata(&path).unwrap().len();
+        let mut table = Table::open(&path).unwrap();
+        let saves: Vec<Save> = (1..=500).map(|shelf| save(shelf, 0, 19)).collect();
+        let _taken = table.commit(saves.iter().map(Step::Save)).unwrap();
+        let _taken = table.commit((2..=500).map(|shelf| Step::Drop(ShelfNo(shelf)))).unwrap();
+        while table.has_to_sweep() {
+            let _nothing = table.commit([]).unwrap();
+        }
+        let before = size();
+        table.give_back_room(before, before + 1).unwrap();
+        assert_eq!(size(), before, "a small one is left alone");
+        table.give_back_room(before, 0).unwrap();
+        assert!(size() < before / 2, "{} bytes are {} bytes now", before, size());
+        assert_eq!(sizes(&table, 1), (1..=19).collect::<Vec<_>>());
     }
 
     #[test]

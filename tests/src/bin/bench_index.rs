@@ -18,6 +18,7 @@ use potluck_common::share_path::SharePath;
 use potluck_common::wire::index::{Answer, Change, Entry, MAX_CHANGES, Nickname, Publish, Request, Search};
 use potluck_common::wire::{Bounded, Text};
 use potluck_tests::clock::now;
+use potluck_tests::postgres::Postgres;
 use potluck_tests::programs::workspace;
 use potluck_tests::publisher::Publisher;
 use potluck_tests::town::{Town, Tracker};
@@ -33,11 +34,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const HELP: &str = "\
 Fills the index of a tracker over the wire, searches it, and starts it again; prints one JSON line a result.
 
-Usage: just bench-index-wire CORPUS.tsv QUERIES.tsv [--entries N] [--peers N] [--seconds N]
+Usage: just bench-index-wire CORPUS.tsv QUERIES.tsv [--entries N] [--peers N] [--seconds N] [--postgres yes]
 
   --entries N    entries of the corpus that are published [default: 1000000]
   --peers N      peers that publish them [default: 1000]
-  --seconds N    how long searches go on [default: 10]";
+  --seconds N    how long searches go on [default: 10]
+  --postgres yes keep the index in a PostgreSQL that is started for it, with its settings as they come but for shared_buffers=1GB";
 
 /// Bytes of changes in one message, as a node sends them.
 const PAGE_BYTES: usize = 200 << 10;
@@ -58,6 +60,7 @@ struct Options {
     entries: usize,
     peers: usize,
     seconds: u64,
+    postgres: bool,
 }
 
 /// What a page says of one peer's files.
@@ -89,7 +92,8 @@ fn main() -> ExitCode {
 impl Options {
     fn read(args: &[String]) -> Result<Self> {
         let [corpus, queries, rest @ ..] = args else { return Err(Failure::new("name a corpus and queries")) };
-        let mut options = Self { corpus: corpus.clone(), queries: queries.clone(), entries: 1_000_000, peers: 1000, seconds: 10 };
+        let mut options =
+            Self { corpus: corpus.clone(), queries: queries.clone(), entries: 1_000_000, peers: 1000, seconds: 10, postgres: false };
         let mut rest = rest.iter();
         while let Some(arg) = rest.next() {
             let value = rest.next().ok_or_else(|| Failure::new(format!("{arg} needs a value")))?;
@@ -97,6 +101,7 @@ impl Options {
                 "--entries" => options.entries = value.parse()?,
                 "--peers" => options.peers = value.parse()?,
                 "--seconds" => options.seconds = value.parse()?,
+                "--postgres" => options.postgres = value == "yes",
                 other => return Err(Failure::new(format!("there is no option {other}"))),
             }
         }
@@ -106,21 +111,32 @@ impl Options {
 
 fn run(options: &Options) -> Result {
     let town = Town::new()?;
-    let mut tracker = town.tracker_with("tracker", &["--lease", "3600"])?;
+    let database = if options.postgres { Postgres::start_with(&["shared_buffers=1GB"])? } else { None };
+    let url = database.as_ref().map(Postgres::url);
+    let index: Vec<&str> = url.iter().flat_map(|url| ["--index", url]).collect();
+    let mut tracker = town.tracker_with("tracker", &[&["--lease", "3600"], index.as_slice()].concat())?;
     let empty = tracker.process().vitals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let peers = publish(options, &tracker, empty.memory).await?;
+        let peers = publish(options, &tracker, database.as_ref(), empty.memory).await?;
         search(options, &tracker).await?;
         peers.into_iter().for_each(|peer| peer.abort());
         Ok::<(), Failure>(())
     })?;
     drop(runtime); // all connections are gone: what is left is the index
-    start_again(&mut tracker, options.entries)
+    match database {
+        Some(_) => Ok(()), // there is nothing to be read
+        None => start_again(&mut tracker, options.entries),
+    }
 }
 
 /// All peers publish at once. Their connections stay open, and answer pings, until the tasks are aborted.
-async fn publish(options: &Options, tracker: &Tracker, empty: u64) -> Result<Vec<tokio::task::JoinHandle<()>>> {
+async fn publish(
+    options: &Options,
+    tracker: &Tracker,
+    database: Option<&Postgres>,
+    empty: u64,
+) -> Result<Vec<tokio::task::JoinHandle<()>>> {
     let published = Arc::new(AtomicU64::new(0));
     let connected = Arc::new(Barrier::new(options.peers + 1));
     let mut senders = Vec::new();
@@ -151,11 +167,16 @@ async fn publish(options: &Options, tracker: &Tracker, empty: u64) -> Result<Vec
     let seconds = began.elapsed().as_secs_f64();
     let entries = published.load(Ordering::Relaxed);
     let vitals = tracker.process().vitals()?;
+    let disk_bytes = match database {
+        Some(database) => database.sql("SELECT pg_total_relation_size('files')")?.parse()?,
+        None => disk_bytes(tracker)?,
+    };
     tell(json!({
+        "index": if database.is_some() { "PostgreSQL" } else { "its own" },
         "measure": "publish over the wire, durable", "peers": options.peers, "entries": entries, "seconds": rounded(seconds),
         "entries_a_second": (entries as f64 / seconds) as u64, "tracker_resident_bytes": vitals.memory, "tracker_peak_bytes": vitals.peak_memory,
-        "tracker_empty_bytes": empty, "tracker_cpu_seconds": rounded(vitals.cpu.as_secs_f64()), "disk_bytes": disk_bytes(tracker)?,
-        "disk_bytes_an_entry": rounded(disk_bytes(tracker)? as f64 / entries as f64),
+        "tracker_empty_bytes": empty, "tracker_cpu_seconds": rounded(vitals.cpu.as_secs_f64()), "disk_bytes": disk_bytes,
+        "disk_bytes_an_entry": rounded(disk_bytes as f64 / entries as f64),
     }));
     Ok(tasks)
 }

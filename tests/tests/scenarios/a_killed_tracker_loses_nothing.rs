@@ -9,6 +9,7 @@ use potluck_common::namespace::Namespace;
 use potluck_common::wire::index::{Answer, Request, Search};
 use potluck_common::wire::{Refusal, Text};
 use potluck_tests::clock::{PATIENCE, eventually};
+use potluck_tests::disk::Disk;
 use potluck_tests::publisher::{Publisher, Story};
 use potluck_tests::town::{Town, Tracker};
 use potluck_tests::{Failure, Result};
@@ -29,18 +30,33 @@ struct Progress {
 
 #[test]
 fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() -> Result {
-    kills(20)
+    kills(&Town::new()?, 20, Tracker::kill9)
 }
 
 /// `just gauntlet` plays it.
 #[test]
 #[ignore = "takes minutes"]
 fn two_hundred_kills_under_load_lose_nothing_that_was_acknowledged() -> Result {
-    kills(200)
+    kills(&Town::new()?, 200, Tracker::kill9)
 }
 
-fn kills(times: u32) -> Result {
+/// G037: the disk keeps what it was told to keep, and nothing else. `just gauntlet` plays it; it needs root.
+#[test]
+#[ignore = "takes minutes"]
+fn fifty_power_cuts_under_load_lose_nothing_that_was_acknowledged() -> Result {
     let town = Town::new()?;
+    let Some(disk) = Disk::mount(&town.path("tracker"))? else {
+        println!("skipped: only root may mount a file system");
+        return Ok(());
+    };
+    kills(&town, 50, |tracker| {
+        disk.cut()?;
+        tracker.kill9()?;
+        disk.restart()
+    })
+}
+
+fn kills(town: &Town, times: u32, mut kill: impl FnMut(&mut Tracker) -> Result) -> Result {
     let mut tracker = town.tracker("tracker")?;
     let progress = Arc::new(Progress::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -52,7 +68,7 @@ fn kills(times: u32) -> Result {
         eventually(PATIENCE, &format!("work after {time} kills"), || {
             Ok((progress.acknowledged.load(Ordering::Relaxed) >= before + ACKNOWLEDGED).then_some(()))
         })?;
-        tracker.kill9()?;
+        kill(&mut tracker)?;
         assert!(!tracker.process().stderr().contains("damaged"), "{}", tracker.process().stderr());
         tracker.restart()?;
     }

@@ -50,12 +50,14 @@ pub(crate) struct Case {
     pub(crate) sinks: usize,
     /// Whether the receiver is killed at half way and started again.
     pub(crate) is_cut: bool,
+    /// Whether the first source is killed at half way.
+    pub(crate) loses_source: bool,
     pub(crate) rivals: &'static [Rival],
 }
 
 impl Case {
     const fn plain(name: &'static str, load: Load, between: Between, rivals: &'static [Rival]) -> Self {
-        Self { name, load, between, sources: 1, sinks: 1, is_cut: false, rivals }
+        Self { name, load, between, sources: 1, sinks: 1, is_cut: false, loses_source: false, rivals }
     }
 }
 
@@ -71,6 +73,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::plain("wan-loss-cubic", Load::Little, Between::Line(WAN_LOSS, "cubic"), &[Rival::CurlChaCha]),
     Case::plain("small-wan", Load::Small, Between::Line(WAN, "cubic"), &[Rival::CurlAes, Rival::TarSsh, Rival::Rsync]),
     Case { sources: 3, ..Case::plain("multi3", Load::Middle, Between::Switch { machines: 4, mbit: UPLINK_MBIT }, &[Rival::Aria2]) },
+    Case {
+        sources: 3,
+        loses_source: true,
+        ..Case::plain("multi3-loss", Load::Middle, Between::Switch { machines: 4, mbit: UPLINK_MBIT }, &[])
+    },
     Case::plain("swarm-one", Load::Modest, Between::Switch { machines: 5, mbit: UPLINK_MBIT }, &[Rival::CurlChaCha]),
     Case { sinks: 4, ..Case::plain("swarm", Load::Modest, Between::Switch { machines: 5, mbit: UPLINK_MBIT }, &[]) },
     Case { is_cut: true, ..Case::plain("resume", Load::Large, Between::Nothing, &[Rival::CurlChaCha, Rival::Rsync]) },

@@ -48,7 +48,8 @@ Usage: just bench-transfer [OPTIONS] [CASE…]
   --ours         without the other programs
 
 Cases (all that this user can run, if none is named; lines and several machines take root):
-  large small one one-wan wan wan-bbr wan-loss-bbr wan-loss-cubic small-wan multi3 swarm-one swarm resume";
+  large small one one-wan wan wan-bbr wan-loss-bbr wan-loss-cubic small-wan multi3
+  multi3-loss swarm-one swarm resume";
 
 /// How long one transfer may take.
 const LIMIT: Duration = Duration::from_secs(300);

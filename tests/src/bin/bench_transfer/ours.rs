@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use potluck_tests::clock::{PATIENCE, eventually};
@@ -110,7 +111,11 @@ impl<'a> Swarm<'a> {
         let wire = self.sinks.first().and_then(|sink| sink.place.received());
         let cut = if self.case.is_cut { Some(self.cut(&reference)?) } else { None };
         let again = cut.is_some().then(|| Meter::start(ids(&self.sinks)));
+        let watcher = if self.case.loses_source { Some(self.lose_source()?) } else { None };
         let ran = self.fetch(&reference, limit)?;
+        if watcher.is_some_and(|watcher| !watcher.join().unwrap_or(false)) {
+            return Err(Failure::new("all came before a source could be killed"));
+        }
         let seconds = ran.iter().map(|ran| ran.seconds).fold(0.0, f64::max) + cut.map_or(0.0, |cut| cut.seconds);
         if !ran.iter().all(|ran| ran.status.success()) {
             return Err(Failure::new(format!("a download failed:\n{}", self.complaints())));
@@ -149,14 +154,23 @@ impl<'a> Swarm<'a> {
         })
     }
 
+    /// Kills the first source when one half has come; the thread tells whether it did before the time was over.
+    fn lose_source(&self) -> Result<JoinHandle<bool>> {
+        let (Some(sink), Some(seeder)) = (self.sinks.first(), self.seeders.first()) else { return Err(Failure::new("nobody fetches")) };
+        let is_half = half_has_come(sink, self.stock)?;
+        let id = seeder.process.id().to_string();
+        Ok(std::thread::spawn(move || {
+            let half = eventually(PATIENCE, "one half", || Ok(is_half().then_some(())));
+            half.is_ok() && Command::new("kill").args(["-9", &id]).status().is_ok_and(|status| status.success())
+        }))
+    }
+
     /// Fetches one half, then kills the node that fetches, and starts it again.
     fn cut(&mut self, reference: &str) -> Result<Ran> {
-        let half = self.stock.bytes / 2;
         let Some(sink) = self.sinks.first_mut() else { return Err(Failure::new("nobody fetches")) };
-        let (place, pid) = (sink.place.clone(), sink.process.id());
-        let before = place.received().ok_or_else(|| Failure::new("what is fetched twice is only counted in a namespace: be root"))?;
-        let is_half = move || {
-            let there = place.received().is_some_and(|now| now - before >= half);
+        let (is_half, pid) = (half_has_come(sink, self.stock)?, sink.process.id());
+        let is_over = move || {
+            let there = is_half();
             if there {
                 let _ = Command::new("kill").args(["-9", &pid.to_string()]).status(); // the verb is killed by who asks
             }
@@ -164,7 +178,7 @@ impl<'a> Swarm<'a> {
         };
         let mut command = sink.command();
         command.args(["download", reference]);
-        let ran = meter::run(&mut command, PATIENCE, is_half)?;
+        let ran = meter::run(&mut command, PATIENCE, is_over)?;
         sink.restart()?;
         Ok(ran)
     }
@@ -174,6 +188,13 @@ impl<'a> Swarm<'a> {
         let all = self.sinks.iter().chain(&self.seeders).chain([&self.tracker]);
         all.map(|one| one.process.stderr()).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Looks whether one half of the bytes has come to a machine, from now on.
+fn half_has_come(sink: &Resident, stock: &Stock) -> Result<impl Fn() -> bool + Send + use<>> {
+    let (place, half) = (sink.place.clone(), stock.bytes / 2);
+    let before = place.received().ok_or_else(|| Failure::new("what comes is only counted in a namespace: be root"))?;
+    Ok(move || place.received().is_some_and(|now| now - before >= half))
 }
 
 impl Resident {

@@ -28,6 +28,7 @@ mod liars;
 mod limits;
 mod links;
 mod local_files_fail;
+mod memory_stays_small;
 mod names_that_try_to_leave;
 mod nothing_is_left_behind;
 mod nothing_to_fetch;

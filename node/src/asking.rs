@@ -27,9 +27,12 @@ use crate::dialling::{DialBudget, Nearness, may_dial, nearness};
 use crate::error::{CommandError, Failure};
 use crate::net::{AskError, NetHandle};
 use crate::trackers::NOT_A_MEMBER;
+use crate::whereabouts::Whereabouts;
 
 /// Most pages that are read of one listing: two million entries. A peer that goes on is cut off.
 const MAX_PAGES: usize = 2000;
+/// Most hits of a search whose sources are looked up before anybody asks: who finds so few has found it.
+const MAX_LOOKED_AHEAD: usize = 8;
 /// How long a search waits for one party: one that is slow or gone must not hold up the others.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(4);
 
@@ -41,6 +44,8 @@ pub(crate) struct Asking {
     pub(crate) namespace: Namespace,
     /// What keeps us from dialling a victim of who lies to us.
     pub(crate) budget: Arc<Mutex<DialBudget>>,
+    /// What the last searches found.
+    pub(crate) whereabouts: Arc<Whereabouts>,
 }
 
 /// Why one party did not answer.
@@ -87,6 +92,11 @@ pub(crate) struct Found {
 }
 
 impl Asking {
+    /// Asks in one namespace.
+    pub(crate) fn new(net: NetHandle, contacts: Arc<Contacts>, namespace: Namespace) -> Self {
+        Self { net, contacts, namespace, budget: Arc::default(), whereabouts: Arc::default() }
+    }
+
     pub(crate) async fn ask(&self, party: PeerId, request: Request) -> Result<Answer, Unanswered> {
         match self.net.ask_index(party, request).await {
             Ok(Answer::Refused { why }) => Err(Unanswered::Refused(why)),
@@ -292,6 +302,35 @@ impl Asking {
             }
         }
         all
+    }
+
+    /// Who has a content: as found out right after the last search, or by asking.
+    pub(crate) async fn sources_of(&self, id: ContentId) -> Found {
+        match self.whereabouts.recall(id, now()) {
+            Some(found) => found,
+            None => self.sources(&[id]).await.remove(&id).unwrap_or_default(),
+        }
+    }
+
+    /// Finds out who has the few contents of a short list of hits: one of them is likely to be downloaded next.
+    pub(crate) fn look_ahead(&self, hits: &[Hit]) {
+        let ids: Vec<ContentId> = hits.iter().filter_map(|hit| hit.content_id).collect();
+        if hits.len() > MAX_LOOKED_AHEAD || ids.is_empty() {
+            return;
+        }
+        let asking = self.clone();
+        tokio::spawn(async move {
+            let found = asking.sources(&ids).await;
+            asking.whereabouts.remember(found, now());
+        });
+    }
+
+    /// Begins to connect to a peer that will be asked soon. Whoever asks it finds the connection, or what prevents it.
+    pub(crate) fn approach(&self, peer: PeerId) {
+        if self.contacts.get(&peer).is_some_and(|contact| contact.connected.is_none() && !contact.addresses.is_empty()) {
+            let asking = self.clone();
+            tokio::spawn(async move { asking.connect(peer).await });
+        }
     }
 
     fn learn_source(&self, party: PeerId, own: &[IpAddr], source: &SourcePeer) -> Option<PeerId> {

@@ -129,6 +129,7 @@ impl Node {
             ));
         }
         let found = !hits.is_empty();
+        self.asking().look_ahead(&hits);
         let downloads = self.downloads().lines().await;
         let fetched: HashMap<&str, bool> =
             downloads.iter().filter(|line| line.state != "failed").map(|line| (line.content_id.as_str(), line.state == "done")).collect();

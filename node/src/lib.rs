@@ -19,6 +19,7 @@
 //! | `folders`, `reading` | a peer's folders a level at a time; a download's bytes while they come |
 //! | `dialling` | which addresses are dialled that a tracker or a peer told |
 //! | `asking`, `contacts`, `refs` | asking trackers and peers and joining their answers; whom we know; what a user can name |
+//! | `whereabouts` | where the last searches found what |
 //! | [`core`] | pure state machines: piece scheduler, upload slots, registration, journal, admission |
 //! | [`net`] | the network shell: the only code that names libp2p's swarm |
 //! | [`store`] | the disk shell: the only code that opens files and the database |
@@ -88,3 +89,4 @@ mod trackers;
 pub mod types;
 mod uploads;
 mod watching;
+mod whereabouts;

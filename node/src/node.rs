@@ -110,7 +110,7 @@ impl Node {
         let (events, first_events) = broadcast::channel(EVENT_QUEUE);
         let (net_sender, _) = broadcast::channel(NET_EVENT_QUEUE);
         let contacts = Arc::new(Contacts::default());
-        let asking = Asking { net: handle.clone(), contacts: Arc::clone(&contacts), namespace: namespace.clone(), budget: Arc::default() };
+        let asking = Asking::new(handle.clone(), Arc::clone(&contacts), namespace.clone());
 
         let indexer = Indexer::start(Arc::clone(&shares), Arc::clone(&state), events.clone());
         let downloads = Downloads::start(downloads::Setup {

@@ -132,7 +132,7 @@ impl Node {
         folder: PathBuf,
         wish: &DownloadWish,
     ) -> Result<Resolved, CommandError> {
-        let found = self.asking().sources(&[content_id]).await.remove(&content_id).unwrap_or_default();
+        let found = self.asking().sources_of(content_id).await;
         if found.peers.is_empty() {
             let message = format!("nobody here has {content_id}; try again when its owner is online (`potluck query` lists who is)");
             return Err(CommandError::new(Failure::NotFound, message));
@@ -169,6 +169,7 @@ impl Node {
         if self.is_me(&peer) {
             return Err(CommandError::new(Failure::Usage, format!("{peer_name} is this node itself; its files are here already")));
         }
+        peer_of(&peer).into_iter().for_each(|peer| self.asking().approach(peer)); // while its files are listed
         let deadline = now() + patience;
         let entries = loop {
             let entries = self.read_tree(peer, path).await?;

@@ -12,12 +12,17 @@ use std::time::{Duration, Instant};
 
 use potluck_common::geometry::PIECE_BYTES;
 
+use super::lanes::LONG_DELAY;
+
 /// Pieces in flight at a peer of which nothing is known yet: fills 60 MB/s at a delay of 60 ms from the first moment.
 const FIRST_LIMIT: u32 = 4;
+/// The same at a far peer. The pieces that are asked for before there are more connections come by one, which may be slow.
+const FIRST_LIMIT_FAR: u32 = 2;
 /// Pieces in flight beside those in the pipe: one each that is read, sent, received, hashed and written.
 const AT_WORK: f64 = 5.0;
-/// Round trips in which a piece comes: each stream begins with a window of 256 KiB, which grows as it is read.
-const TRIPS_A_PIECE: f64 = 4.0;
+/// Round trips in which a piece comes on a line that is full: each stream begins with a window of 256 KiB, which grows as
+/// it is read, so that a piece alone takes four; streams that open theirs at the same time wait for each other.
+const TRIPS_A_PIECE: f64 = 8.0;
 /// How much more is asked for than the pipe is seen to hold.
 const GROWTH: f64 = 1.25;
 /// The shortest interval over which a rate is measured: shorter ones see single pieces instead of a rate.
@@ -84,6 +89,12 @@ impl Window {
         Some(self.delay.unwrap_or_default().as_secs_f64() + bytes as f64 * (in_flight as f64 + 1.0) / rate)
     }
 
+    /// Seconds that `bytes` take by one of the connections that share the peer; `None` when nothing is known.
+    pub(super) fn seconds_by_one_lane(&self, bytes: u64) -> Option<f64> {
+        let rate = self.rate.filter(|rate| *rate > 0.0)?;
+        Some(self.delay().as_secs_f64() * TRIPS_A_PIECE + bytes as f64 * f64::from(self.lanes) / rate)
+    }
+
     /// An ask went out; with it, `asks` of `bytes` in all are out.
     pub(super) fn handle_asked(&mut self, asks: usize, bytes: u64, now: Instant) {
         let interval = self.interval.get_or_insert(Interval { began: now, bytes: 0, was_full: false });
@@ -96,6 +107,9 @@ impl Window {
     /// A round trip, or the first bytes of an answer, took so long.
     pub(super) fn handle_round_trip(&mut self, took: Duration) {
         self.delay = Some(self.delay.map_or(took, |delay| delay.min(took)));
+        if self.rate.is_none() && took >= LONG_DELAY {
+            self.limit = self.limit.min(FIRST_LIMIT_FAR);
+        }
     }
 
     /// The shortest round trip; zero before any.
@@ -106,6 +120,9 @@ impl Window {
     /// So many connections share the asks: each is to have one at least.
     pub(super) fn set_lanes(&mut self, lanes: u32) {
         self.lanes = lanes;
+        if lanes > 1 {
+            self.limit = self.limit.max(shared(lanes)).min(self.most);
+        }
     }
 
     /// Bytes came in, while asks for `in_flight` bytes were out, these included. Returns whether they end an interval in which the
@@ -113,8 +130,11 @@ impl Window {
     pub(super) fn handle_bytes(&mut self, bytes: u64, in_flight: u64, now: Instant) -> bool {
         let delay = self.delay();
         let Some(interval) = self.interval.as_mut() else { return false };
-        interval.bytes += bytes;
         interval.was_full |= is_full(self.limit, in_flight);
+        if self.rate.is_none() && interval.bytes == 0 {
+            interval.began = now; // connecting, and the way there and back, are no part of the peer's rate
+        }
+        interval.bytes += bytes;
         let elapsed = now.saturating_duration_since(interval.began);
         if elapsed < SHORTEST_INTERVAL.max(delay) {
             return false;
@@ -171,9 +191,14 @@ impl Window {
         let pipe = GROWTH * TRIPS_A_PIECE * pieces_per_second * self.delay.unwrap_or_default().as_secs_f64() + AT_WORK;
         let patience = pieces_per_second * MOST_SECONDS_IN_FLIGHT + 1.0;
         let least = f64::from(FIRST_LIMIT);
-        let shared = if self.lanes > 1 { f64::from(self.lanes) + 1.0 } else { 0.0 };
-        pipe.max(least).min(patience).max(shared).ceil() as u32
+        let shared = if self.lanes > 1 { shared(self.lanes) } else { 0 };
+        pipe.max(least).min(patience).max(f64::from(shared)).ceil() as u32
     }
+}
+
+/// Pieces in flight that keep several connections busy, although some may wait at the slowest of them.
+fn shared(lanes: u32) -> u32 {
+    (2 * lanes).min(lanes + 8)
 }
 
 /// Whether so many bytes in flight keep a peer busy, in a window of `limit` pieces.
@@ -206,7 +231,7 @@ mod tests {
     fn a_long_fat_pipe_is_filled() {
         let mut window = Window::new(32);
         busy(&mut window, 62.5e6, Duration::from_millis(50), beginning());
-        assert!((19..=21).contains(&window.limit()), "{}", window.limit());
+        assert!((30..=32).contains(&window.limit()), "{}", window.limit());
         assert!((window.rate().unwrap() - 62.5e6).abs() < 1e6, "{:?}", window.rate());
     }
 
@@ -235,6 +260,16 @@ mod tests {
         window.handle_asked(1, MIB, later);
         window.handle_bytes(MIB, MIB, later + Duration::from_millis(150));
         assert!(window.rate().unwrap() >= before);
+    }
+
+    #[test]
+    fn the_time_before_the_first_byte_does_not_make_a_peer_look_slow() {
+        let (mut window, start) = (Window::new(32), beginning());
+        window.handle_asked(4, 4 * MIB, start);
+        assert!(!window.handle_bytes(0, 4 * MIB, start + Duration::from_millis(250)));
+        assert!(!window.handle_bytes(MIB / 4, 4 * MIB, start + Duration::from_millis(400)));
+        assert!(window.handle_bytes(MIB, 4 * MIB, start + Duration::from_millis(500)));
+        assert!(window.limit() >= FIRST_LIMIT && window.rate().unwrap() > 10e6, "{window:?}");
     }
 
     #[test]

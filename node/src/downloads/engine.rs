@@ -180,6 +180,11 @@ impl Engine {
                     self.scheduler.handle_disconnected(peer, now());
                 }
             }
+            NetEvent::Connections(peer, count) => {
+                if let Some(peer) = key_of(peer) {
+                    self.scheduler.handle_connections(peer, *count, now());
+                }
+            }
             NetEvent::RoundTrip(peer, took) => {
                 if let Some(peer) = key_of(peer) {
                     self.scheduler.handle_round_trip(peer, *took);

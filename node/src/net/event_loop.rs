@@ -198,8 +198,14 @@ impl EventLoop {
                 self.waiting.dials.reached(connection_id, peer_id);
                 let (address, is_first) = (endpoint.get_remote_address().clone(), num_established.get() == 1);
                 self.on_connected(peer_id, address, endpoint.is_dialer(), is_first).await;
+                if !is_first && self.is_admitted(&peer_id) {
+                    self.tell(NetEvent::Connections(peer_id, num_established.get())).await;
+                }
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.on_disconnected(peer_id).await,
+            SwarmEvent::ConnectionClosed { peer_id, num_established, .. } if self.is_admitted(&peer_id) => {
+                self.tell(NetEvent::Connections(peer_id, num_established)).await;
+            }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.waiting.dials.settle(connection_id, &Err(dial_error(&error)));
             }

@@ -119,6 +119,8 @@ pub enum NetEvent {
     Disconnected(PeerId),
     /// A peer has said what it is.
     Identified(PeerId, Box<Identity>),
+    /// There are so many connections to a peer, which has one at least.
+    Connections(PeerId, u32),
     /// A message to a peer and back took so long.
     RoundTrip(PeerId, Duration),
     /// A peer is on the LAN.

@@ -66,6 +66,15 @@ impl Scheduler {
         }
     }
 
+    /// There are so many connections to a peer now, one at least.
+    pub fn handle_connections(&mut self, peer: PeerKey, count: u32, now: Instant) {
+        let Some(number) = self.peers.number(&peer) else { return };
+        let Some(peer) = self.peers.get_mut(number) else { return };
+        peer.lanes.handle_count(count.max(1), now);
+        peer.window.set_lanes(peer.lanes.in_use());
+        self.settle(number);
+    }
+
     /// A message to a connected peer and back took so long.
     pub fn handle_round_trip(&mut self, peer: PeerKey, took: Duration) {
         if let Some(peer) = self.peers.number(&peer).and_then(|number| self.peers.get_mut(number)) {

@@ -183,7 +183,8 @@ impl Scheduler {
         promised.unwrap_or(age).max(age)
     }
 
-    /// The idle source that would be done much sooner with what an ask is for.
+    /// The source with room that would be done much sooner with what an ask is for; it may be the same one by another of
+    /// several connections, of which some are much slower than others where packets are lost.
     fn faster_peer(&self, flight: &Flight, left: f64, now: Instant) -> Option<PeerNo> {
         let download = self.downloads.get(flight.job.files().first()?)?;
         if !may_be_doubled(&flight.job, download) {
@@ -191,10 +192,14 @@ impl Scheduler {
         }
         let has_nothing = flight.received == 0 && now.saturating_duration_since(flight.asked) >= HEDGE_AFTER;
         let candidates = download.sources.iter().filter_map(|source| {
-            let peer = self.peers.get(source.peer).filter(|peer| peer.has_room() && source.peer != flight.peer)?;
+            let is_same = source.peer == flight.peer;
+            let peer = self.peers.get(source.peer).filter(|peer| peer.has_room() && (!is_same || peer.lanes.in_use() > 1))?;
             let has_it = !matches!(&flight.job, Job::Piece { piece, .. } if !source.has.contains(*piece));
-            let seconds = peer.window.seconds_for(flight.expected, peer.asks.len());
-            let is_worthwhile = seconds.map_or(has_nothing, |seconds| seconds < left * WORTHWHILE);
+            let seconds = match is_same {
+                true => peer.window.seconds_by_one_lane(flight.expected),
+                false => peer.window.seconds_for(flight.expected, peer.asks.len()),
+            };
+            let is_worthwhile = seconds.map_or(has_nothing && !is_same, |seconds| seconds < left * WORTHWHILE);
             (has_it && is_worthwhile && self.has_budget(source.peer)).then_some((seconds.unwrap_or(f64::MAX), source.peer))
         });
         candidates.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, peer)| peer)

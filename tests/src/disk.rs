@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 const SIZE: &str = "256M";
 /// `ioctl` that shuts an ext4 down as it is, with nothing of its journal written that is not on the disk yet
 /// (`EXT4_IOC_SHUTDOWN`, `EXT4_GOING_FLAGS_NOLOGFLUSH`). Perl, which every Debian has, since we write no unsafe code.
-const CUT: &str = r#"open(my $f, "<", $ARGV[0]) or die $!; ioctl($f, 0x8004587D, pack("L", 2)) or die $!"#;
+const CUT: &str = r#"open(my $f, "<", $ARGV[0]) or die $!; my $how = pack("L", 2); ioctl($f, 0x8004587D, $how) or die $!"#;
 
 /// An ext4 in a file, mounted on a folder. Dropping it unmounts it.
 #[derive(Debug)]

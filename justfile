@@ -87,8 +87,3 @@ bench-index CORPUS QUERIES *ARGS:
 [group('measure')]
 bench-index-wire CORPUS QUERIES *ARGS:
     cargo run --quiet --release --package potluck-tests --bin bench-index -- "$@"
-
-# The long stories: hundreds of kills at random moments; prints what was fetched twice
-[group('check')]
-gauntlet *ARGS:
-    cargo test --workspace --test scenarios -- --ignored --nocapture "$@"

@@ -20,6 +20,7 @@
 //! | [`search`] | the file index: pure, used by the tracker over all peers and by a node over its own shares |
 //! | [`buffer`] | bodies of answers, used again |
 //! | [`certificate`], [`gate`], [`host_limits`] | what a private tracker signs; protocols that are not spoken to a stranger; connections by where they come from |
+//! | [`failure`], [`accept`], [`web`], [`qr`] | exit codes; clients of a listener, a bounded number; what the pages of both programs share; QR codes |
 //! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: with the three above the only modules that name libp2p |
 //!
 //! # Participants
@@ -32,13 +33,15 @@
 //!
 //! # Deliberately absent
 //!
-//! Sockets and tasks (the programs have them), clocks (time is an argument), and any cryptography of our own.
+//! Tasks of their own (the programs have them), clocks (time is an argument), and any cryptography of our own.
 
+pub mod accept;
 pub mod buffer;
 pub mod certificate;
 pub mod codec;
 pub mod content_id;
 pub mod escape;
+pub mod failure;
 pub mod gate;
 pub mod geometry;
 pub mod host_limits;
@@ -48,7 +51,9 @@ pub mod link;
 pub mod muxer;
 pub mod namespace;
 pub mod peer;
+pub mod qr;
 pub mod search;
 pub mod share_path;
 pub mod transport;
+pub mod web;
 pub mod wire;

@@ -4,7 +4,7 @@ import { el, fill } from "./dom.js";
 import { downloadsView } from "./downloads.js";
 import { rate } from "./format.js";
 import { icon } from "./icons.js";
-import { follow, get, on, unfollow, whenSignedOut } from "./node.js";
+import { follow, get, on, unfollow, whenSignedOut } from "./api.js";
 import { peersView } from "./peers.js";
 import { searchView } from "./search.js";
 import { sharesView } from "./shares.js";

@@ -4,7 +4,7 @@ import { el, fill } from "./dom.js";
 import { ago, kind, link, size, tail } from "./format.js";
 import { icon } from "./icons.js";
 import { List } from "./list.js";
-import { get } from "./node.js";
+import { get } from "./api.js";
 import { fetchRef } from "./search.js";
 
 const PAGE = 200;

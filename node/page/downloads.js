@@ -1,10 +1,10 @@
 // Downloads: how far each is, what to do with it, and from near its pieces and sources.
-import { ask, attempt, copyButton, empty, tool } from "./dialog.js";
+import { ask, attempt, codeButton, copyButton, empty, tool } from "./dialog.js";
 import { avatar, bar, el, fill } from "./dom.js";
 import { count, kind, link, percent, rate, size, some, span, tail } from "./format.js";
 import { icon } from "./icons.js";
 import { List } from "./list.js";
-import { contentUrl, get, poll, put } from "./node.js";
+import { contentUrl, get, poll, put } from "./api.js";
 import { canPlay, play } from "./player.js";
 import { fetchRef } from "./search.js";
 
@@ -144,6 +144,10 @@ function main(line, isOpen, list) {
       ["fetching", "waiting", "finishing"].includes(line.state) && iconButton("pause", `Pause ${line.name}`, act("pause", line.id)),
       line.state === "paused" && iconButton("play", `Resume ${line.name}`, act("resume", line.id)),
       ["failed", "waiting"].includes(line.state) && iconButton("retry", `Retry ${line.name}`, act("retry", line.id)),
+      !isDone && line.state !== "failed" && el(
+        "select", { cls: "wide-only", "aria-label": `Priority of ${line.name}`, onchange: (event) => act(event.target.value, line.id)() },
+        ["high", "normal", "low"].map((how) => el("option", { value: how, selected: how === line.priority }, how)),
+      ),
       isDone ? iconButton("close", `Remove ${line.name} from the list`, act("cancel", line.id)) : iconButton("trash", `Cancel ${line.name}`, () => cancel(line.id, line.name), "plain iconic danger"),
       el("button", { cls: "plain iconic wide-only", type: "button", "aria-expanded": String(isOpen), title: "More", "aria-label": `More about ${line.name}`, onclick: () => { list.toggle(`file ${line.id}`); list.afterToggle?.(); } }, icon("chevron")),
     ),
@@ -179,7 +183,7 @@ function details(known) {
     line.error && el("p", { cls: "note bad" }, line.error),
     pieces && pieceMap(pieces),
     line.sources.length > 0 && el("ul", { cls: "lines", "aria-label": "Sources" }, line.sources.map(source)),
-    el("div", { cls: "copyline" }, el("code", {}, text), copyButton(text, "Copy link")),
+    el("div", { cls: "copyline" }, el("code", {}, text), copyButton(text, "Copy link"), codeButton(text)),
   );
 }
 

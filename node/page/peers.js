@@ -5,7 +5,7 @@ import { browseView } from "./browse.js";
 import { size, some, tail } from "./format.js";
 import { icon } from "./icons.js";
 import { List } from "./list.js";
-import { get, poll, post } from "./node.js";
+import { get, poll, post } from "./api.js";
 
 const PAGE = 1000;
 

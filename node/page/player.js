@@ -2,7 +2,7 @@
 import { el } from "./dom.js";
 import { isPlayed, isShown, kind } from "./format.js";
 import { icon } from "./icons.js";
-import { contentUrl } from "./node.js";
+import { contentUrl } from "./api.js";
 
 /** Whether something of it can be seen or heard here. */
 export const canPlay = (download) =>

@@ -4,7 +4,7 @@ import { avatar, debounce, el, fill } from "./dom.js";
 import { count, kind, link, size, some, tail } from "./format.js";
 import { icon } from "./icons.js";
 import { List } from "./list.js";
-import { get, post } from "./node.js";
+import { get, post } from "./api.js";
 
 const PAGE = 100;
 const TYPES = [["", "Everything"], ["audio", "Audio"], ["video", "Video"], ["image", "Pictures"], ["document", "Documents"], ["archive", "Archives"], ["folder", "Folders"]];

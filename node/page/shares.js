@@ -3,7 +3,7 @@ import { ask, attempt, empty, tool } from "./dialog.js";
 import { bar, el, fill } from "./dom.js";
 import { count, percent, size, some } from "./format.js";
 import { icon } from "./icons.js";
-import { get, poll, post, remove } from "./node.js";
+import { get, poll, post, remove } from "./api.js";
 
 const STATES = { listing: ["info", "Listing"], hashing: ["warn", "Hashing"], ready: ["good", "Ready"], offline: ["bad", "Folder is away"] };
 const SAYS = {

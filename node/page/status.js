@@ -1,9 +1,9 @@
 // The node itself: who it is, where it is registered, how fast it goes, what happened, and how to bring others along.
-import { attempt, copyButton, tool } from "./dialog.js";
+import { attempt, codeButton, copyButton, tool } from "./dialog.js";
 import { el, fill } from "./dom.js";
 import { ago, count, percent, rate, size, some } from "./format.js";
 import { Graph } from "./graph.js";
-import { get, on, poll, post, remove } from "./node.js";
+import { get, on, poll, post, remove } from "./api.js";
 
 /** Events that are shown. */
 const SHOWN = 50;
@@ -21,7 +21,7 @@ const WORDS = {
 export function statusView(view) {
   const graph = new Graph();
   const part = () => el("div", { cls: "stack" });
-  const parts = { who: part(), trackers: part(), invite: part(), settings: part() };
+  const parts = { who: part(), trackers: part(), invite: part(), settings: part(), values: part() };
   const log = el("ul", { cls: "lines" });
   const events = [];
   let drawn = "";
@@ -61,11 +61,12 @@ export function statusView(view) {
       el(
         "div", { cls: "cards" },
         el("section", { cls: "card wide", "aria-label": "Rates" }, el("h2", {}, "Rates"), graph.element),
-        card("Invite somebody", parts.invite), card("Trackers", parts.trackers), card("This node", parts.who), card("Shared and moved", parts.settings),
+        card("Invite somebody", parts.invite), card("Settings", parts.values), card("Trackers", parts.trackers), card("This node", parts.who), card("Shared and moved", parts.settings),
         el("section", { cls: "card wide", "aria-label": "What happened" }, el("h2", {}, "What happened"), log),
       ),
     ),
   );
+  attempt(() => get("settings")).then((lines) => lines && fill(parts.values, settings(lines)));
   attempt(() => get("rates")).then((samples) => samples && graph.set(samples));
   const stops = [on("tick", (sample) => graph.add(sample)), poll(refresh, 2000), past(tell)];
   return () => stops.forEach((stop) => stop());
@@ -115,8 +116,18 @@ function invite(status) {
   const isLocal = /\/ip4\/127\.|\/ip6\/::1\//.test(reach);
   return [
     el("p", { cls: "quiet small" }, "Send this line to a friend. Whoever types it shares a folder of theirs and finds everybody’s."),
-    el("div", { cls: "copyline", id: "invite" }, el("code", {}, command), copyButton(command, "Copy the invitation")),
+    el("div", { cls: "copyline", id: "invite" }, el("code", {}, command), copyButton(command, "Copy the invitation"), codeButton(command)),
     isLocal && el("p", { cls: "note warn" }, "This address works on this machine only. Start the tracker where your friends can reach it, and name it with --tracker."),
+  ];
+}
+
+/** What the node runs with, and where each value comes from. */
+function settings(lines) {
+  const from = (line) => (line.origin === "default" ? "default" : `from ${line.place}`);
+  return [
+    el("dl", { cls: "facts", id: "settings" }, lines.map((line) =>
+      fact(line.name, el("span", { cls: "grow" }, line.value.join(", ") || "–"), el("span", { cls: "quiet small" }, line.next ? `${from(line)}; from the next start on: ${line.next.join(", ")}` : from(line))))),
+    el("p", { cls: "quiet small" }, "Change one with ", el("code", {}, "potluck config set NAME VALUE"), "."),
   ];
 }
 

@@ -4,7 +4,7 @@ import { avatar, el, fill } from "./dom.js";
 import { count, kind, rate, size, some, tail } from "./format.js";
 import { icon } from "./icons.js";
 import { List } from "./list.js";
-import { get, poll, put } from "./node.js";
+import { get, poll, put } from "./api.js";
 
 const LIMITS = [[null, "No limit"], [512 << 10, "512 KiB/s"], [1 << 20, "1 MiB/s"], [5 << 20, "5 MiB/s"], [20 << 20, "20 MiB/s"], [100 << 20, "100 MiB/s"]];
 

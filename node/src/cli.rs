@@ -5,7 +5,9 @@
 
 mod args;
 mod join;
+mod launch;
 mod resolve;
+mod settings;
 mod values;
 
 use std::ffi::OsString;
@@ -13,19 +15,20 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use libp2p::Multiaddr;
 use potluck_common::namespace::Namespace;
-use potluck_common::wire::MAX_SEARCH_BYTES;
 
-pub use self::args::{ConflictArg, DownloadArgs, NodeArgs, SearchArgs, ShareVerb, WatchArgs, WhichArgs};
+pub use self::args::{ConflictArg, DownloadArgs, NodeArgs, PriorityArg, SearchArgs, ShareVerb, Wanted, WhichArgs};
 pub use self::join::JoinArgs;
+pub use self::launch::{Launch, Unreadable};
 pub use self::resolve::Surroundings;
+pub use self::settings::{ConfigFile, ConfigVerb, edit};
 pub use self::values::ShareArg;
 use crate::error::{CommandError, Failure};
 use crate::refs::Ref;
-use crate::types::{Command, DownloadAction, DownloadWish, OnConflict};
+use crate::types::{Command, DownloadAction, SettingLine};
 
 /// Most lines of one look into a folder.
 const MAX_LISTED: u32 = 100_000;
@@ -65,6 +68,15 @@ pub struct Cli {
     /// Which of the network options stood on the command line: a running node has its own.
     #[arg(skip)]
     pub network_given: Vec<&'static str>,
+    /// Every setting, and where it comes from.
+    #[arg(skip)]
+    pub settings: Vec<SettingLine>,
+    /// What a node would be told that this command line does not start: by the configuration file and the environment.
+    #[arg(skip)]
+    of_node: NodeArgs,
+    /// Why the configuration file was not read.
+    #[arg(skip)]
+    pub bad_file: Option<CommandError>,
 }
 
 /// What holds for every verb; stands before or after it.
@@ -169,7 +181,7 @@ Examples:
   potluck watch miles --ext flac --json            one object a line, for a script
 
 A file is told when it is listed, and again when it is hashed.")]
-    Watch(WatchArgs),
+    Watch(Wanted),
     /// Fetch files and folders from all who have them
     #[command(
         visible_alias = "get",
@@ -244,6 +256,18 @@ Then `query`, `search` and `download` reach that peer too, without any tracker."
     /// Try failed downloads again, and look at once for sources of those that wait
     #[command(after_help = "Examples:\n  potluck retry 12\n  potluck retry all")]
     Retry(WhichArgs),
+    /// Choose which downloads are fetched first
+    #[command(
+        after_help = "Examples:\n  potluck priority high 12\n  potluck priority low 'Kind of Blue'\n\nIt holds until the download or the node ends."
+    )]
+    Priority {
+        /// Before all others, in their turn, or when there is nothing else to fetch
+        #[arg(value_name = "HOW", value_enum)]
+        how: PriorityArg,
+        /// Which downloads.
+        #[command(flatten)]
+        which: WhichArgs,
+    },
     /// Print a link to a file that you share, for others to download
     #[command(after_help = "Example:\n  potluck link ~/Music/live.flac")]
     Link {
@@ -266,6 +290,14 @@ Then `query`, `search` and `download` reach that peer too, without any tracker."
     /// Show how the node is
     #[command(after_help = "Example:\n  potluck status")]
     Status,
+    /// Show or change what the node runs with
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Look for what keeps the node from others, and say what helps
+    #[command(
+        after_help = "Examples:\n  potluck doctor\n  potluck doctor --json\n\nThe exit code is that of the first check that failed: 2 configuration, 6 permissions, 7 disk, 8 network."
+    )]
+    Doctor,
     /// Show what lies in a folder of a peer
     #[command(
         visible_alias = "browse",
@@ -302,12 +334,20 @@ Then `query`, `search` and `download` reach that peer too, without any tracker."
 }
 
 impl Cli {
-    /// Reads the words of a command line, the program's name first.
+    /// Reads the words of a command line, the program's name first, as if there were no configuration file.
     ///
     /// # Errors
     /// clap's, also when help or the version was asked for: it knows its exit code and where it prints.
     pub fn read<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Result<Self, clap::Error> {
-        let matches = Self::command().try_get_matches_from(shield_exclusions(words))?;
+        Self::read_over(words, &ConfigFile::default())
+    }
+
+    /// Reads the words of a command line; what they leave open follows from the environment, then from the file.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_over<W: Into<OsString>>(words: impl IntoIterator<Item = W>, file: &ConfigFile) -> Result<Self, clap::Error> {
+        let matches = file.grammar().try_get_matches_from(shield_exclusions(words))?;
         let mut cli = Self::from_arg_matches(&matches)?;
         let mut deepest = &matches;
         while let Some((_, below)) = deepest.subcommand() {
@@ -318,6 +358,12 @@ impl Cli {
             .into_iter()
             .filter_map(|(id, option)| given(id).then_some(option))
             .collect();
+        // a variable that only concerns nodes is no reason to refuse another verb
+        let of_node = file.grammar().try_get_matches_from(["potluck", "node"]).ok();
+        let of_node = of_node.as_ref().and_then(ArgMatches::subcommand).map(|(_, below)| below);
+        let all: Vec<&ArgMatches> = [&matches, deepest].into_iter().chain(of_node).collect();
+        cli.settings = file.lines(&all);
+        cli.of_node = of_node.and_then(|below| NodeArgs::from_arg_matches(below).ok()).unwrap_or_default();
         Ok(cli)
     }
 }
@@ -357,6 +403,9 @@ impl Verb {
     pub fn command(&self, here: &Path) -> Result<Option<Command>, CommandError> {
         Ok(Some(match self {
             Self::Node(_) | Self::Completions { .. } | Self::Man { .. } => return Ok(None),
+            Self::Config(ConfigVerb::Show) => Command::Settings { reload: false },
+            Self::Config(_) => return Ok(None),
+            Self::Doctor => Command::Doctor,
             Self::Link { file } => {
                 let path = here.join(file);
                 Command::Link { path: path.canonicalize().unwrap_or(path) }
@@ -364,10 +413,8 @@ impl Verb {
             Self::Register => Command::Register,
             Self::Deregister => Command::Deregister,
             Self::Query { peer } => Command::Query { peer: peer.clone() },
-            Self::Search(args) => {
-                Command::Search { text: query_text(&args.words, args.ext.as_deref(), args.min_size, args.max_size)?, limit: args.limit }
-            }
-            Self::Watch(args) => Command::Watch { text: query_text(&args.words, args.ext.as_deref(), args.min_size, args.max_size)? },
+            Self::Search(args) => Command::Search { text: args.wanted.text()?, limit: args.limit },
+            Self::Watch(wanted) => Command::Watch { text: wanted.text()? },
             Self::Download(args) => Command::Download(args.wish(here)),
             Self::Join(args) => Command::Join { invitation: args.text(here)? },
             Self::Verify { what, check } => {
@@ -385,6 +432,7 @@ impl Verb {
             Self::Resume(args) => args.control(DownloadAction::Resume),
             Self::Cancel(args) => args.control(DownloadAction::Cancel),
             Self::Retry(args) => args.control(DownloadAction::Retry),
+            Self::Priority { how, which } => which.control(how.action()),
             Self::Uploads => Command::Uploads,
             Self::Limits { up } => Command::Limits { up: *up },
             Self::Status => Command::Status,
@@ -395,46 +443,6 @@ impl Verb {
             Self::Page => Command::Page,
             Self::Id => Command::Id,
         }))
-    }
-}
-
-/// What `search` and `watch` look for, in the query language.
-fn query_text(words: &[String], ext: Option<&str>, min_size: Option<u64>, max_size: Option<u64>) -> Result<String, CommandError> {
-    let usage = |message: String| Err(CommandError::new(Failure::Usage, message));
-    let word = |word: &String| word.trim().replacen(MINUS, "-", usize::from(word.starts_with(MINUS)));
-    let mut parts: Vec<String> = words.iter().map(word).filter(|word| !word.is_empty()).collect();
-    parts.extend(ext.iter().map(|extensions| format!("ext:{extensions}")));
-    parts.extend(min_size.map(|bytes| format!("size:>{bytes}")));
-    parts.extend(max_size.map(|bytes| format!("size:<{bytes}")));
-    let text = parts.join(" ");
-    if text.is_empty() {
-        return usage("nothing to search for; give a word, such as `potluck search blue`".into());
-    }
-    if text.len() > MAX_SEARCH_BYTES {
-        return usage(format!("a search is at most {MAX_SEARCH_BYTES} bytes long; leave out some words"));
-    }
-    Ok(text)
-}
-
-impl WhichArgs {
-    fn control(&self, action: DownloadAction) -> Command {
-        Command::Control { action, which: self.which.clone() }
-    }
-}
-
-impl DownloadArgs {
-    fn wish(&self, here: &Path) -> DownloadWish {
-        let to_stdout = self.into.as_deref() == Some(Path::new("-"));
-        DownloadWish {
-            refs: self.refs.clone(),
-            into: self.into.as_ref().filter(|_| !to_stdout).map(|dir| here.join(dir)),
-            on_conflict: match self.on_conflict {
-                ConflictArg::Number => OnConflict::Number,
-                ConflictArg::Error => OnConflict::Error,
-            },
-            timeout_seconds: self.timeout,
-            to_stdout,
-        }
     }
 }
 

@@ -29,6 +29,11 @@ const LISTING_QUEUE: usize = 8;
 pub(crate) struct Lines(pub(crate) mpsc::Sender<Item>);
 
 impl Lines {
+    /// Where nobody listens.
+    pub(crate) fn to_nobody() -> Self {
+        Self(mpsc::channel(1).0)
+    }
+
     pub(crate) async fn send(&self, item: Item) {
         let _ = self.0.send(item).await;
     }
@@ -65,6 +70,8 @@ impl Node {
             Command::Uploads => self.list_uploads(&out).await,
             Command::Limits { up } => self.limits(up, &out).await,
             Command::Status => self.status(&out).await,
+            Command::Settings { reload } => self.settings(reload, &out).await,
+            Command::Doctor => self.doctor(&out).await,
             Command::Page => self.page_link(&out).await,
             Command::Id => self.id(&out).await,
         }
@@ -278,6 +285,7 @@ impl Node {
                 DownloadAction::Resume => "that is paused",
                 DownloadAction::Cancel => "to cancel",
                 DownloadAction::Retry => "to try again",
+                DownloadAction::High | DownloadAction::Normal | DownloadAction::Low => "that is not done",
             };
             return Err(CommandError::new(
                 Failure::NotFound,

@@ -1,10 +1,16 @@
 //! What a node runs with, resolved and checked.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libp2p::Multiaddr;
 use potluck_common::namespace::Namespace;
+pub use potluck_common::web::PagePlan;
+
+use crate::error::CommandError;
+use crate::types::SettingLine;
 
 /// The port that a node listens on unless told otherwise; when it is taken, any free one.
 pub const NODE_PORT: u16 = 9471;
@@ -43,18 +49,58 @@ pub struct Config {
     pub page_hosts: Vec<String>,
     /// Short-lived: shares nothing, registers nowhere by itself, ends with its command.
     pub one_shot: bool,
+    /// The same as it was set, for people, with where each value comes from.
+    pub settings: Settings,
+    /// How to read it again; `None` where that makes no sense.
+    pub reread: Option<Reread>,
 }
 
-/// Where the page of a node is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PagePlan {
-    /// On loopback at [`PAGE_PORT`], or at a free port if that is taken.
-    #[default]
-    Default,
-    /// Exactly there; a taken port is an error.
-    At(SocketAddr),
-    /// Nowhere.
-    Off,
+/// The settings as they are in effect. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Settings(Arc<Mutex<Vec<SettingLine>>>);
+
+impl Settings {
+    /// Settings at a start.
+    #[must_use]
+    pub fn new(lines: Vec<SettingLine>) -> Self {
+        Self(Arc::new(Mutex::new(lines)))
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn lines(&self) -> Vec<SettingLine> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other ones are in effect now.
+    pub fn replace(&self, lines: Vec<SettingLine>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+}
+
+/// Reads the configuration again, as it would be at a start now.
+#[derive(Clone)]
+pub struct Reread(Arc<dyn Fn() -> Result<Config, CommandError> + Send + Sync>);
+
+impl Reread {
+    /// By a function that may block.
+    pub fn new(read: impl Fn() -> Result<Config, CommandError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// What the configuration is now. Blocks.
+    ///
+    /// # Errors
+    /// When it makes no sense any more.
+    pub fn read(&self) -> Result<Config, CommandError> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Reread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reread")
+    }
 }
 
 /// Where a node listens.

@@ -11,16 +11,15 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
+use potluck_common::accept::accept;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CommandError, Failure};
@@ -43,8 +42,6 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 const MAX_CHUNK_BYTES: usize = potluck_common::geometry::PIECE_BYTES as usize;
 /// A client that has said nothing for so long is sent away, so that it does not keep the place of another.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
-/// Rest after the system refused to accept, for instance because too many files are open.
-const ACCEPT_REST: Duration = Duration::from_millis(200);
 
 /// A line of an answer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,35 +96,17 @@ impl ControlSocket {
 
     /// Serves clients until `stop` is cancelled; then what still runs for them is no longer followed.
     pub async fn serve<E: Executor>(self, executor: E, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-        let mut clients = JoinSet::new();
-        loop {
-            let next = async {
-                // when all places are taken, a client waits in the system's queue until another has gone
-                let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-                let (stream, _) = self.listener.accept().await?;
-                io::Result::Ok((stream, place))
-            };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = next => accepted,
-            };
-            match accepted {
-                Ok((stream, place)) => {
-                    let executor = executor.clone();
-                    clients.spawn(async move {
-                        let _place = place;
-                        if let Err(error) = serve_client(stream, executor).await {
-                            tracing::debug!(%error, "a client of the control socket left");
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "cannot accept at the control socket");
-                    tokio::time::sleep(ACCEPT_REST).await;
+        let serve = |stream| {
+            let executor = executor.clone();
+            async move {
+                if let Err(error) = serve_client(stream, executor).await {
+                    tracing::debug!(%error, "a client of the control socket left");
                 }
             }
-            while clients.try_join_next().is_some() {}
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = accept(&self.listener, MAX_CLIENTS, serve) => {}
         }
     }
 }

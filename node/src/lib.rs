@@ -11,6 +11,7 @@
 //! | [`output`], `progress`, `human`, [`console`] | the one place that words what is printed; bars; figures; the two streams |
 //! | [`node`], `commands` | **the facade**: start, execute a command, shut down. Every face calls only this |
 //! | [`types`], [`error`], [`config`] | what goes in and out of the facade |
+//! | `settings`, `doctor` | what the node runs with, taken over again while it runs; what keeps it from others |
 //! | `membership` | joining a private swarm; which swarm a node is in |
 //! | `trackers` | a task a tracker: keeps the registration, publishes what changes; finds trackers where none is named |
 //! | `shares`, `indexer`, `browse` | what the node offers, its downloads with it; the threads that list and hash it; answers about it |
@@ -66,6 +67,7 @@ pub mod control;
 pub mod core;
 mod dialling;
 mod disk_threads;
+mod doctor;
 mod downloads;
 pub mod error;
 pub mod executor;
@@ -81,6 +83,7 @@ mod progress;
 mod reading;
 mod refs;
 pub mod run;
+mod settings;
 mod shares;
 pub mod shell;
 mod signals;

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use potluck_node::cli::{Cli, LogFormat, Verb};
+use potluck_node::cli::{Cli, Launch, LogFormat, Unreadable, Verb};
 use potluck_node::console::Console;
 use potluck_node::error::{CommandError, Failure};
 use potluck_node::executor::Broken;
@@ -23,28 +23,48 @@ const LOG_VARIABLE: &str = "POTLUCK_LOG";
 
 fn main() -> ExitCode {
     fast_copies::ensure();
-    let cli = match Cli::read(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print(); // help into a pipe that is closed
-            return ExitCode::from(if error.use_stderr() { Failure::Usage.exit_code() } else { 0 });
-        }
-    };
     let console = Console::of_process();
-    match start(cli, &console) {
-        Ok(()) | Err(Broken::NobodyReads) => ExitCode::SUCCESS,
-        Err(Broken::Failed(error)) => {
+    match read().and_then(|(launch, cli)| Ok(start(launch, cli, &console)?)) {
+        Ok(()) | Err(Ended::Run(Broken::NobodyReads)) => ExitCode::SUCCESS,
+        Err(Ended::Words(error)) => {
+            let _ = error.print(); // help into a pipe that is closed
+            ExitCode::from(if error.use_stderr() { Failure::Usage.exit_code() } else { 0 })
+        }
+        Err(Ended::Run(Broken::Failed(error))) => {
             output::error(&console, &error);
             ExitCode::from(error.failure.exit_code())
         }
     }
 }
 
-fn start(cli: Cli, console: &Console) -> Result<(), Broken> {
+/// Why the program ended, other than well.
+enum Ended {
+    /// clap prints something.
+    Words(clap::Error),
+    /// It was begun.
+    Run(Broken),
+}
+
+impl From<Broken> for Ended {
+    fn from(broken: Broken) -> Self {
+        Self::Run(broken)
+    }
+}
+
+fn read() -> Result<(Launch, Cli), Ended> {
+    let launch = Launch::of_process().map_err(Broken::from)?;
+    match launch.read() {
+        Ok(cli) => Ok((launch, cli)),
+        Err(Unreadable::Words(error)) => Err(Ended::Words(error)),
+        Err(Unreadable::File(error)) => Err(Ended::Run(error.into())),
+    }
+}
+
+fn start(launch: Launch, cli: Cli, console: &Console) -> Result<(), Broken> {
     log_to(console, &cli)?;
     let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MOST_NETWORK_THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let result = runtime.block_on(run::run(cli, console.clone()));
+    let result = runtime.block_on(run::run(launch, cli, console.clone()));
     runtime.shutdown_background(); // a disk that hangs must not keep the program
     result
 }

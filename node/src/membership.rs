@@ -187,7 +187,7 @@ mod tests {
     use potluck_common::wire::admit::CertificateBytes;
 
     use super::*;
-    use crate::config::PagePlan;
+    use crate::config::{PagePlan, Settings};
 
     fn namespace(name: &str) -> Namespace {
         Namespace::new(name).unwrap()
@@ -218,6 +218,8 @@ mod tests {
             page: PagePlan::Off,
             page_hosts: Vec::new(),
             one_shot: true,
+            settings: Settings::default(),
+            reread: None,
         }
     }
 

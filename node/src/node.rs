@@ -13,6 +13,7 @@ use libp2p::{Multiaddr, PeerId};
 use potluck_common::buffer::BufferPool;
 use potluck_common::identity::{self, IdentityError};
 use potluck_common::transport::key_of;
+use potluck_common::web::access::Access;
 use potluck_common::wire::index::Address;
 use potluck_common::wire::{MAX_ADDRESSES, Text};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -23,7 +24,6 @@ use crate::clock::now;
 use crate::commands::Lines;
 use crate::config::Config;
 use crate::contacts::Contacts;
-use crate::core::access::Access;
 use crate::core::admission::Admission;
 use crate::disk_threads::DiskThreads;
 use crate::downloads::{self, Downloads};
@@ -179,7 +179,7 @@ impl Node {
         }));
         if is_read_only && !folders.is_empty() {
             let message = "your membership lets you search and download only: what you share is offered to nobody".to_owned();
-            let _ = node.0.events.send(Event::Warning { message });
+            node.tell(Event::Warning { message });
         }
         node.open_folders(folders);
         node.await_listening().await?;
@@ -241,9 +241,13 @@ impl Node {
         self.0.events.subscribe()
     }
 
+    pub(crate) fn tell(&self, event: Event) {
+        let _ = self.0.events.send(event); // nobody may listen
+    }
+
     /// The page is open. Only the first one counts.
     pub(crate) fn page_opened(&self, address: String, access: Arc<Mutex<Access>>) {
-        let _ = self.0.events.send(Event::Page { address: address.clone() });
+        self.tell(Event::Page { address: address.clone() });
         let _ = self.0.page.set(Page { address, access });
     }
 

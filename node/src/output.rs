@@ -8,6 +8,7 @@ use std::io;
 use std::time::{Instant, SystemTime};
 
 use potluck_common::escape::Escaped;
+use potluck_common::qr;
 
 pub(crate) use self::table::shorten;
 use self::table::{Align, Row, Table};
@@ -84,7 +85,7 @@ impl Output {
             Item::Peer(line) => self.row(text::PEER, text::peer(line, width)),
             Item::Entry(line) => self.row(text::ENTRY, text::entry(line, width, self.today)),
             Item::Folder(line) => self.row(text::ENTRY, text::folder(line)),
-            Item::PageLink(line) => self.lines(vec![line.link.clone()]),
+            Item::PageLink(line) => self.link(&line.link),
             Item::Page(_) => Ok(()),
             Item::Hit(line) => {
                 self.hits = true;
@@ -109,11 +110,23 @@ impl Output {
             Item::Joined(line) => self.lines(text::joined(line)),
             Item::Dialled(line) => self.lines(vec![text::dialled(line)]),
             Item::Upload(line) => self.row(text::UPLOAD, text::upload(line)),
-            Item::Link(line) => self.lines(vec![line.link.clone()]),
+            Item::Link(line) => self.link(&line.link),
             Item::Limits(line) => self.lines(vec![text::limits(line)]),
             Item::Status(line) => self.lines(text::status(line)),
             Item::Id(line) => self.lines(text::id(line)),
+            Item::Setting(line) => self.row(text::SETTING, text::setting(line)),
+            Item::Check(line) => self.lines(vec![text::check(line)]),
         }
+    }
+
+    /// A link, for a phone's camera too where somebody looks at a terminal.
+    fn link(&mut self, link: &str) -> io::Result<()> {
+        if self.face.terminals.out_width.is_some()
+            && let Some(code) = qr::for_terminal(link)
+        {
+            self.note(&code);
+        }
+        self.lines(vec![link.to_owned()])
     }
 
     /// Prints what waits, and what is to be said at the end.

@@ -1,5 +1,7 @@
 //! One run of the program: a node in the foreground, or a verb. Everything but the exit code.
 
+mod upkeep;
+
 use std::path::Path;
 
 use tokio::sync::broadcast::Receiver;
@@ -9,9 +11,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Page;
-use crate::cli::{Cli, NodeArgs, Surroundings, Verb};
+use crate::cli::{Cli, Launch, NodeArgs, Verb};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Reread};
 use crate::console::{Console, Terminals};
 use crate::control::{ControlSocket, RunningNode};
 use crate::error::{CommandError, Failure};
@@ -33,7 +35,7 @@ impl Executor for Node {
 
 /// What all parts of a run share.
 struct Run {
-    around: Surroundings,
+    launch: Launch,
     console: Console,
     face: Face,
     signals: Signals,
@@ -43,17 +45,19 @@ struct Run {
 ///
 /// # Errors
 /// When it fails, or nobody reads the output any more.
-pub async fn run(cli: Cli, console: Console) -> Result<(), Broken> {
+pub async fn run(launch: Launch, cli: Cli, console: Console) -> Result<(), Broken> {
     let face = Face { json: cli.global.json, quiet: cli.global.quiet, terminals: Terminals::of_process() };
-    let signals = Signals::listen()?;
-    let mut run = Run { around: Surroundings::of_process()?, console, face, signals };
+    let signals = Signals::listen(!face.terminals.interactive && matches!(cli.verb, Verb::Node(_)))?;
+    let mut run = Run { launch, console, face, signals };
     if let Some(text) = cli.verb.printed()? {
         run.console.result(text.trim_end())?;
         return Ok(run.console.flush()?);
     }
     match &cli.verb {
         Verb::Node(args) => run.node(&cli, args).await,
-        verb => match verb.command(&run.around.here)? {
+        Verb::Config(verb) => run.config(&cli, verb).await,
+        Verb::Doctor => run.doctor(&cli).await,
+        verb => match verb.command(&run.launch.around.here)? {
             Some(command) => run.verb(&cli, command).await,
             None => Ok(()),
         },
@@ -63,7 +67,7 @@ pub async fn run(cli: Cli, console: Console) -> Result<(), Broken> {
 impl Run {
     /// A verb: asks the node that runs on the data folder, or a short-lived one.
     async fn verb(&mut self, cli: &Cli, command: Command) -> Result<(), Broken> {
-        let data_dir = cli.global.data_dir(&self.around)?;
+        let data_dir = cli.global.data_dir(&self.launch.around)?;
         if let Some(node) = RunningNode::find(&data_dir).await? {
             if !cli.network_given.is_empty() {
                 let options = cli.network_given.join(", ");
@@ -71,7 +75,7 @@ impl Run {
             }
             return self.answer(&node, command, "the node goes on with it: see `potluck downloads`").await;
         }
-        let (node, events) = Node::start(Config::resolve(cli, &self.around)?).await?;
+        let (node, events) = Node::start(Config::resolve(cli, &self.launch.around)?).await?;
         let troubles = tokio::spawn(tell_events(events, self.console.clone(), Face { json: false, quiet: true, ..self.face }));
         let result = self.answer(&node, command, "what is there is kept, and the same command goes on with it").await;
         let stopped = self.stop(&node).await;
@@ -94,7 +98,9 @@ impl Run {
 
     /// A node in the foreground.
     async fn node(&mut self, cli: &Cli, args: &NodeArgs) -> Result<(), Broken> {
-        let config = Config::resolve(cli, &self.around)?;
+        let launch = self.launch.clone();
+        let reread = Some(Reread::new(move || launch.config()));
+        let config = Config { reread, ..Config::resolve(cli, &self.launch.around)? };
         let (data_dir, page_plan) = (config.data_dir.clone(), config.page);
         if RunningNode::find(&data_dir).await?.is_some() {
             let message = format!(
@@ -114,7 +120,7 @@ impl Run {
             }
         };
         let events = tokio::spawn(tell_events(events, self.console.clone(), self.face));
-        let page = match Page::open(&node, &page_plan).await {
+        let page = match Page::open(&node, page_plan).await {
             Ok(page) => tokio::spawn(futures::future::OptionFuture::from(page.map(|page| page.serve(stop.clone())))),
             Err(error) => {
                 node.shutdown().await;
@@ -157,7 +163,10 @@ impl Run {
         let mut prompt = self.prompt(data_dir);
         loop {
             tokio::select! {
-                _ = self.signals.next() => return Ok(()),
+                signal = self.signals.next() => match signal {
+                    Signal::Reload => self.reload(node).await,
+                    Signal::Interrupt | Signal::Terminate => return Ok(()),
+                },
                 told = &mut events => return told.unwrap_or(Ok(())),
                 typed = next_line(&mut prompt) => match typed {
                     Typed::Line(line) if self.line(node, &line).await? => {}
@@ -187,17 +196,26 @@ impl Run {
             Ok(Asked::Text(text)) => self.console.note(text.trim_end()),
             Err(error) => output::error(&self.console, &error),
             Ok(Asked::Verb(cli)) => tokio::select! {
-                done = shell::execute(node, &cli, &self.around.here, &self.console, self.face) => match done {
+                done = shell::execute(node, &cli, &self.launch.around.here, &self.console, self.face) => match done {
                     Err(Broken::Failed(error)) => output::error(&self.console, &error),
                     done => done?,
                 },
                 signal = self.signals.next() => match signal {
                     Signal::Interrupt => self.console.note("no longer followed; what was begun goes on"),
+                    Signal::Reload => self.reload(node).await,
                     Signal::Terminate => return Ok(false),
                 },
             },
         }
         Ok(true)
+    }
+
+    /// Takes over what was changed in the configuration file; a file that makes no sense changes nothing.
+    async fn reload(&self, node: &Node) {
+        match upkeep::gather(node, Command::Settings { reload: true }).await {
+            Ok(_) => tracing::info!("the configuration was read again"),
+            Err(error) => output::error(&self.console, &error),
+        }
     }
 
     /// Stops the node; a signal while it does so ends the wait.

@@ -14,7 +14,7 @@ use rustyline::validate::Validator;
 use rustyline::{Context, Editor, Helper};
 use tokio::sync::mpsc;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, ConfigVerb, Verb};
 use crate::console::Console;
 use crate::error::{CommandError, Failure};
 use crate::executor::{Broken, Executor, answer};
@@ -149,6 +149,9 @@ pub fn read(line: &str) -> Result<Asked, CommandError> {
         Ok(cli) if matches!(cli.verb, Verb::Node(_)) => {
             Err(usage("this is the prompt of a node that runs; share more with `share add DIR`"))
         }
+        Ok(Cli { verb: Verb::Config(verb), .. }) if !matches!(verb, ConfigVerb::Show) => Err(usage(
+            "the configuration file is changed in another terminal: `potluck config set NAME VALUE`; here `config show` tells what holds",
+        )),
         Ok(cli) if !cli.network_given.is_empty() => {
             Err(usage(&format!("{} is for the start of a node; this one runs with its own", cli.network_given.join(", "))))
         }

@@ -3,6 +3,8 @@
 //! Sizes are bytes, rates bytes per second, times RFC 3339; the unknown is `null`. Extend these, do not change them:
 //! scripts depend on them.
 
+mod event;
+mod settings;
 mod transfers;
 mod verify;
 
@@ -11,7 +13,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use transfers::{DownloadAction, DownloadLine, LimitsLine, LinkLine, PieceMap, SourceLine, TransferLine, UploadLine};
+pub use event::Event;
+pub use settings::{CheckLine, CheckState, Origin, SettingLine};
+pub use transfers::{DownloadAction, DownloadLine, DownloadPriority, LimitsLine, LinkLine, PieceMap, SourceLine, TransferLine, UploadLine};
 pub use verify::VerifyLine;
 
 /// What a user can ask of a node.
@@ -111,6 +115,13 @@ pub enum Command {
     },
     /// How the node is.
     Status,
+    /// What the node runs with, and where each value comes from; read again first, if so wanted.
+    Settings {
+        /// Whether to take over what was changed in the configuration file.
+        reload: bool,
+    },
+    /// What keeps the node from others, if anything does.
+    Doctor,
     /// A way into the page of the node, for once.
     Page,
     /// Who the node is.
@@ -193,6 +204,10 @@ pub enum Item {
     Status(Box<StatusLine>),
     /// Who the node is.
     Id(IdLine),
+    /// What the node runs with.
+    Setting(SettingLine),
+    /// What was looked at, and how it is.
+    Check(CheckLine),
 }
 
 impl Item {
@@ -219,6 +234,8 @@ impl Item {
             Item::Limits(line) => serde_json::to_string(line),
             Item::Status(line) => serde_json::to_string(line),
             Item::Id(line) => serde_json::to_string(line),
+            Item::Setting(line) => serde_json::to_string(line),
+            Item::Check(line) => serde_json::to_string(line),
         }
         .ok()
     }
@@ -441,60 +458,4 @@ pub struct IdLine {
     pub peer_id: String,
     /// Where it listens, each with the PeerId: what another node dials.
     pub addresses: Vec<String>,
-}
-
-/// What happens to a node in the foreground.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// It can be reached at an address.
-    Listening {
-        /// With the PeerId.
-        address: String,
-    },
-    /// Its page can be opened in a browser.
-    Page {
-        /// Where.
-        address: String,
-    },
-    /// A tracker has it registered.
-    Registered {
-        /// Which tracker.
-        tracker: String,
-        /// Where.
-        namespace: String,
-    },
-    /// A tracker has it registered no longer, or refuses it.
-    TrackerLost {
-        /// Which tracker.
-        tracker: String,
-        /// Why, in a sentence with the next step.
-        error: String,
-    },
-    /// Every share is listed: names can be searched.
-    Listed {
-        /// Files.
-        files: u64,
-        /// Bytes in them.
-        bytes: u64,
-    },
-    /// Every share is hashed: all files can be downloaded.
-    Indexed {
-        /// Files.
-        files: u64,
-        /// Bytes in them.
-        bytes: u64,
-    },
-    /// A peer sent bytes that do not verify; it is not asked again.
-    PeerBanned {
-        /// Which.
-        peer_id: String,
-        /// What it did.
-        error: String,
-    },
-    /// Something that the user should know and the node goes on with.
-    Warning {
-        /// A sentence with the next step.
-        message: String,
-    },
 }

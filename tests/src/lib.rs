@@ -37,6 +37,7 @@ pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod publisher;
+pub mod schema;
 pub mod stranger;
 pub mod town;
 pub mod tree;

@@ -5,20 +5,19 @@ use std::path::PathBuf;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::header::{HeaderValue, SET_COOKIE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::Api;
 use super::reply::{Answer, Page, Refused, Slice};
-use crate::clock::{now, unix_seconds};
 use crate::error::{CommandError, Failure};
 use crate::executor::ITEM_QUEUE;
 use crate::types::{
-    Command, DialLine, DownloadAction, DownloadLine, DownloadWish, EntryLine, FolderLine, HitLine, IdLine, Item, LimitsLine, OnConflict,
-    PeerLine, PieceMap, SearchNote, ShareLine, StatusLine, TrackerLine, TransferLine, UploadLine,
+    CheckLine, Command, DialLine, DownloadAction, DownloadLine, DownloadWish, EntryLine, FolderLine, HitLine, IdLine, Item, LimitsLine,
+    OnConflict, PeerLine, PieceMap, SearchNote, SettingLine, ShareLine, StatusLine, TrackerLine, TransferLine, UploadLine,
 };
 
 /// Most hits that are looked through, whatever page is wanted.
@@ -35,21 +34,6 @@ macro_rules! pick {
             _ => None,
         }
     };
-}
-
-/// What a browser signs in with.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SignIn {
-    /// A key that `potluck page` printed, or the token.
-    key: String,
-}
-
-/// Whether a browser is signed in.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Session {
-    /// Whether it holds a session that has not lapsed, or the token.
-    signed_in: bool,
 }
 
 /// A search.
@@ -76,6 +60,12 @@ pub(super) struct Browse {
     path: Option<String>,
     after: Option<String>,
     limit: Option<u32>,
+}
+
+/// What a QR code is to hold.
+#[derive(Debug, Deserialize)]
+pub(super) struct Coded {
+    text: String,
 }
 
 /// What lies in a folder.
@@ -193,39 +183,7 @@ impl Api {
     pub(super) async fn share_lines(&self) -> Result<Vec<ShareLine>, CommandError> {
         self.ask_all(Command::ShareList, pick!(Share)).await
     }
-
-    pub(super) fn access(&self) -> std::sync::MutexGuard<'_, crate::core::access::Access> {
-        self.0.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
 }
-
-/// Lets a page ask without being refused, which a browser would report as an error.
-pub(super) async fn session(State(api): State<Api>, headers: HeaderMap) -> Json<Session> {
-    Json(Session { signed_in: api.is_known(&headers) })
-}
-
-pub(super) async fn sign_in(State(api): State<Api>, body: Body<SignIn>) -> Result<(StatusCode, HeaderMap), Refused> {
-    let Json(SignIn { key }) = body?;
-    let mut access = api.access();
-    if !access.is_token(&key) && !access.redeem(&key, now()) {
-        let message = "that key does not work (any more): each works once, for ten minutes; `potluck page` prints another";
-        return Err(Refused::new(StatusCode::UNAUTHORIZED, Failure::NotPermitted, message));
-    }
-    let (session, seconds) = access.new_session(unix_seconds());
-    set_cookie(&api, &session, seconds)
-}
-
-pub(super) async fn sign_out(State(api): State<Api>) -> Result<(StatusCode, HeaderMap), Refused> {
-    set_cookie(&api, "", 0)
-}
-
-fn set_cookie(api: &Api, value: &str, seconds: i64) -> Result<(StatusCode, HeaderMap), Refused> {
-    // Not `Secure`: on loopback there is no TLS, and browsers would drop it.
-    let text = format!("{}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}", api.0.cookie);
-    let cookie = HeaderValue::from_str(&text).map_err(|error| CommandError::new(Failure::Other, error.to_string()))?;
-    Ok((StatusCode::NO_CONTENT, HeaderMap::from_iter([(SET_COOKIE, cookie)])))
-}
-
 pub(super) async fn status(State(api): State<Api>) -> Answer<Box<StatusLine>> {
     api.ask_one(Command::Status, pick!(Status)).await
 }
@@ -367,4 +325,20 @@ pub(super) async fn limits(State(api): State<Api>) -> Answer<LimitsLine> {
 pub(super) async fn set_limits(State(api): State<Api>, body: Body<LimitsLine>) -> Answer<LimitsLine> {
     let Json(LimitsLine { up, .. }) = body?;
     api.ask_one(Command::Limits { up: Some(up.unwrap_or(0)) }, pick!(Limits)).await
+}
+
+/// A text as a QR code: a picture that the page shows.
+pub(super) async fn qr(asked: Asked<Coded>) -> Result<impl IntoResponse, Refused> {
+    let Query(Coded { text }) = asked?;
+    let too_long = || CommandError::new(Failure::Usage, "that text is too long for a QR code; copy it instead");
+    let picture = potluck_common::qr::picture(&text).ok_or_else(too_long)?;
+    Ok(([(CONTENT_TYPE, "image/svg+xml")], picture))
+}
+
+pub(super) async fn settings(State(api): State<Api>) -> Answer<Vec<SettingLine>> {
+    Ok(Json(api.ask_all(Command::Settings { reload: false }, pick!(Setting)).await?))
+}
+
+pub(super) async fn doctor(State(api): State<Api>) -> Answer<Vec<CheckLine>> {
+    Ok(Json(api.ask_all(Command::Doctor, pick!(Check)).await?))
 }

@@ -1,9 +1,8 @@
 //! Answers and errors in the shapes of `--json`.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+pub(crate) use potluck_common::web::reply::{ErrorBody, Refused};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -51,31 +50,6 @@ impl Slice {
     }
 }
 
-/// Why a request was not carried out.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ErrorBody {
-    /// What kind of failure: `NotFound`, `Usage`, …
-    pub(crate) failure: String,
-    /// The exit code that a verb on the command line would have.
-    pub(crate) code: u8,
-    /// A sentence with the next step.
-    pub(crate) message: String,
-}
-
-/// A request that was refused or failed.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    status: StatusCode,
-    body: ErrorBody,
-}
-
-impl Refused {
-    pub(crate) fn new(status: StatusCode, failure: Failure, message: impl Into<String>) -> Self {
-        let body = ErrorBody { failure: format!("{failure:?}"), code: failure.exit_code(), message: message.into() };
-        Self { status, body }
-    }
-}
-
 impl From<CommandError> for Refused {
     fn from(error: CommandError) -> Self {
         let status = match error.failure {
@@ -88,24 +62,6 @@ impl From<CommandError> for Refused {
             Failure::Other | Failure::Partly => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.failure, error.message)
-    }
-}
-
-impl From<JsonRejection> for Refused {
-    fn from(error: JsonRejection) -> Self {
-        Self::new(error.status(), Failure::Usage, error.body_text())
-    }
-}
-
-impl From<QueryRejection> for Refused {
-    fn from(error: QueryRejection) -> Self {
-        Self::new(error.status(), Failure::Usage, error.body_text())
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
     }
 }
 

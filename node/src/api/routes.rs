@@ -2,17 +2,16 @@
 //! cannot be forgotten by any of them.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post, put};
+use potluck_common::web::{guard, session};
 use schemars::{Schema, SchemaGenerator};
 
 use super::reply::Page;
-use super::{Api, assets, calls, events, guard, media, metrics, openapi};
-use crate::types::{DialLine, DownloadLine, IdLine, LimitsLine, PeerLine, ShareLine, StatusLine, TrackerLine, UploadLine};
-
-/// Most bytes of a request's body: a download of a few hundred references.
-pub(super) const MAX_BODY_BYTES: usize = 64 << 10;
+use super::{Api, assets, calls, events, media, metrics, openapi};
+use crate::types::{
+    CheckLine, DialLine, DownloadLine, IdLine, LimitsLine, PeerLine, SettingLine, ShareLine, StatusLine, TrackerLine, UploadLine,
+};
 
 /// One thing that can be asked.
 pub(super) struct Route {
@@ -64,14 +63,14 @@ pub(super) const ROUTES: &[Route] = &[
     open(Method::Get, "/readyz", "200 when the shares are listed and a tracker has the node registered, else 503.", || get(metrics::ready)),
     signed_in(Method::Get, "/metrics", "Figures in the notation of OpenMetrics, for Prometheus.", || get(metrics::metrics)),
     Route {
-        answer: Some(|of| of.subschema_for::<calls::Session>()),
-        ..open(Method::Get, "/api/v1/session", "Whether who asks is signed in.", || get(calls::session))
+        answer: Some(|of| of.subschema_for::<session::Session>()),
+        ..open(Method::Get, "/api/v1/session", "Whether who asks is signed in.", || get(session::session))
     },
     Route {
-        body: Some(|of| of.subschema_for::<calls::SignIn>()),
-        ..open(Method::Post, "/api/v1/session", "Signs a browser in: sets a cookie.", || post(calls::sign_in))
+        body: Some(|of| of.subschema_for::<session::SignIn>()),
+        ..open(Method::Post, "/api/v1/session", "Signs a browser in: sets a cookie.", || post(session::sign_in))
     },
-    signed_in(Method::Delete, "/api/v1/session", "Signs a browser out.", || delete(calls::sign_out)),
+    signed_in(Method::Delete, "/api/v1/session", "Signs a browser out.", || delete(session::sign_out)),
     signed_in(Method::Get, "/api/v1/openapi.json", "This document.", || get(openapi::serve)),
     Route {
         query: &[("since", "the id of the last event that was seen; `0` for all that are kept")],
@@ -153,7 +152,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         body: Some(|of| of.subschema_for::<calls::Control>()),
         answer: Some(|of| of.subschema_for::<Vec<DownloadLine>>()),
-        ..signed_in(Method::Put, "/api/v1/downloads", "Pauses, resumes, cancels or retries downloads.", || put(calls::control))
+        ..signed_in(Method::Put, "/api/v1/downloads", "Pauses, resumes, cancels, retries or prioritises downloads.", || put(calls::control))
     },
     Route {
         answer: Some(|of| of.subschema_for::<calls::DownloadDetails>()),
@@ -171,6 +170,18 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         answer: Some(|of| of.subschema_for::<Vec<UploadLine>>()),
         ..signed_in(Method::Get, "/api/v1/uploads", "What is sent to whom.", || get(calls::uploads))
+    },
+    Route {
+        query: &[("text", "what the code holds")],
+        ..signed_in(Method::Get, "/api/v1/qr", "A text as a QR code, in SVG.", || get(calls::qr))
+    },
+    Route {
+        answer: Some(|of| of.subschema_for::<Vec<SettingLine>>()),
+        ..signed_in(Method::Get, "/api/v1/settings", "What the node runs with, and where each value comes from.", || get(calls::settings))
+    },
+    Route {
+        answer: Some(|of| of.subschema_for::<Vec<CheckLine>>()),
+        ..signed_in(Method::Get, "/api/v1/doctor", "What keeps the node from others, if anything does.", || get(calls::doctor))
     },
     Route {
         answer: Some(|of| of.subschema_for::<LimitsLine>()),
@@ -209,15 +220,10 @@ pub(super) fn router(api: Api) -> Router {
         let methods = (route.handler)();
         let methods = match route.access {
             Access::Open => methods,
-            Access::SignedIn => methods.layer(from_fn_with_state(api.clone(), guard::signed_in)),
+            Access::SignedIn => methods.layer(from_fn_with_state(api.0.door.clone(), guard::signed_in)),
         };
         router = router.route(route.path, methods);
     }
-    let routes = router
-        .method_not_allowed_fallback(guard::wrong_method)
-        .fallback(guard::nowhere)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(api.clone());
-    // Around all of it, not around each route: what the routing itself answers comes from behind the border too.
-    Router::new().fallback_service(routes).layer(from_fn_with_state(api, guard::border))
+    let door = api.0.door.clone();
+    guard::behind(router, api, door)
 }

@@ -1,12 +1,17 @@
 //! What the verbs take.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use libp2p::Multiaddr;
+use potluck_common::web::place::parse_host;
+use potluck_common::wire::MAX_SEARCH_BYTES;
 
+use super::MINUS;
 use super::values::{self, ShareArg};
 use crate::config::PagePlan;
+use crate::error::{CommandError, Failure};
+use crate::types::{Command, DownloadAction, DownloadWish, OnConflict};
 
 /// Hits that a search shows unless told otherwise: a few screens.
 pub(super) const DEFAULT_HITS: u32 = 100;
@@ -32,48 +37,39 @@ pub struct NodeArgs {
     #[arg(long, value_name = "RATE", env = "POTLUCK_LIMIT_UP", hide_env_values = true, value_parser = values::rate)]
     pub limit_up: Option<u64>,
     /// Where the page for a browser is: a port, an address with a port, or `off` [default: port 9481 of this machine only]
-    #[arg(long, value_name = "ADDR", env = "POTLUCK_PAGE", hide_env_values = true, value_parser = values::page)]
+    #[arg(long, value_name = "ADDR", env = "POTLUCK_PAGE", hide_env_values = true)]
     pub page: Option<PagePlan>,
     /// A name by which browsers may ask for the page, with its port, if it is not on this machine only; repeat for several
-    #[arg(long, value_name = "NAME:PORT", env = "POTLUCK_PAGE_HOST", hide_env_values = true, value_delimiter = ',', value_parser = values::page_host)]
+    #[arg(long, value_name = "NAME:PORT", env = "POTLUCK_PAGE_HOST", hide_env_values = true, value_delimiter = ',', value_parser = parse_host)]
     pub page_host: Vec<String>,
+}
+
+/// What `search` and `watch` look for.
+#[derive(Clone, Debug, Args)]
+pub struct Wanted {
+    /// Words that must all be in the path; -WORD must not be
+    #[arg(value_name = "WORDS")]
+    pub words: Vec<String>,
+    /// Only files with this extension; several with commas
+    #[arg(long, value_name = "E", value_parser = values::extensions)]
+    pub ext: Option<String>,
+    /// Only files of at least this size, such as 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub min_size: Option<u64>,
+    /// Only files of at most this size, such as 1.5GB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub max_size: Option<u64>,
 }
 
 /// What `search` takes.
 #[derive(Clone, Debug, Args)]
 pub struct SearchArgs {
-    /// Words that must all be in the path; -WORD must not be
-    #[arg(value_name = "WORDS")]
-    pub words: Vec<String>,
+    /// What is looked for.
+    #[command(flatten)]
+    pub wanted: Wanted,
     /// Most hits to show
     #[arg(long, value_name = "N", default_value_t = DEFAULT_HITS, value_parser = clap::value_parser!(u32).range(1..=MAX_HITS))]
     pub limit: u32,
-    /// Only files with this extension; several with commas
-    #[arg(long, value_name = "E", value_parser = values::extensions)]
-    pub ext: Option<String>,
-    /// Only files of at least this size, such as 10MiB
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub min_size: Option<u64>,
-    /// Only files of at most this size, such as 1.5GB
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub max_size: Option<u64>,
-}
-
-/// What `watch` takes.
-#[derive(Clone, Debug, Args)]
-pub struct WatchArgs {
-    /// Words that must all be in the path; -WORD must not be
-    #[arg(value_name = "WORDS")]
-    pub words: Vec<String>,
-    /// Only files with this extension; several with commas
-    #[arg(long, value_name = "E", value_parser = values::extensions)]
-    pub ext: Option<String>,
-    /// Only files of at least this size, such as 10MiB
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub min_size: Option<u64>,
-    /// Only files of at most this size, such as 1.5GB
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub max_size: Option<u64>,
 }
 
 /// What `download` takes.
@@ -110,6 +106,27 @@ pub struct WhichArgs {
     pub which: Vec<String>,
 }
 
+/// Which downloads are fetched first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PriorityArg {
+    /// Before all others.
+    High,
+    /// In their turn.
+    Normal,
+    /// When there is nothing else to fetch.
+    Low,
+}
+
+impl PriorityArg {
+    pub(super) fn action(self) -> DownloadAction {
+        match self {
+            Self::High => DownloadAction::High,
+            Self::Normal => DownloadAction::Normal,
+            Self::Low => DownloadAction::Low,
+        }
+    }
+}
+
 /// What `share` takes.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ShareVerb {
@@ -137,4 +154,49 @@ pub enum ShareVerb {
         #[arg(value_name = "NAME|DIR")]
         share: Option<String>,
     },
+}
+
+impl Wanted {
+    /// The same in the query language.
+    ///
+    /// # Errors
+    /// When nothing is looked for, or too much.
+    pub(super) fn text(&self) -> Result<String, CommandError> {
+        let usage = |message: String| Err(CommandError::new(Failure::Usage, message));
+        let word = |word: &String| word.trim().replacen(MINUS, "-", usize::from(word.starts_with(MINUS)));
+        let mut parts: Vec<String> = self.words.iter().map(word).filter(|word| !word.is_empty()).collect();
+        parts.extend(self.ext.iter().map(|extensions| format!("ext:{extensions}")));
+        parts.extend(self.min_size.map(|bytes| format!("size:>{bytes}")));
+        parts.extend(self.max_size.map(|bytes| format!("size:<{bytes}")));
+        let text = parts.join(" ");
+        if text.is_empty() {
+            return usage("nothing to search for; give a word, such as `potluck search blue`".into());
+        }
+        if text.len() > MAX_SEARCH_BYTES {
+            return usage(format!("a search is at most {MAX_SEARCH_BYTES} bytes long; leave out some words"));
+        }
+        Ok(text)
+    }
+}
+
+impl DownloadArgs {
+    pub(super) fn wish(&self, here: &Path) -> DownloadWish {
+        let to_stdout = self.into.as_deref() == Some(Path::new("-"));
+        DownloadWish {
+            refs: self.refs.clone(),
+            into: self.into.as_ref().filter(|_| !to_stdout).map(|dir| here.join(dir)),
+            on_conflict: match self.on_conflict {
+                ConflictArg::Number => OnConflict::Number,
+                ConflictArg::Error => OnConflict::Error,
+            },
+            timeout_seconds: self.timeout,
+            to_stdout,
+        }
+    }
+}
+
+impl WhichArgs {
+    pub(super) fn control(&self, action: DownloadAction) -> Command {
+        Command::Control { action, which: self.which.clone() }
+    }
 }

@@ -4,11 +4,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
+use potluck_common::web::place::check_exposure;
 use potluck_common::wire::MAX_NICKNAME_BYTES;
 
 use super::{Cli, GlobalArgs, NodeArgs, Verb};
-use crate::config::{Config, Listen, PagePlan};
+use crate::config::{Config, Listen, NODE_PORT, PAGE_PORT, PagePlan, Settings};
 use crate::error::{CommandError, Failure};
+use crate::types::{Origin, SettingLine};
 
 /// The folder of ours below the folders that the user keeps for all programs.
 const OWN_FOLDER: &str = "potluck";
@@ -64,26 +66,37 @@ impl GlobalArgs {
     }
 }
 
+impl Cli {
+    /// Where downloads of this command line go; it need not exist.
+    ///
+    /// # Errors
+    /// When none is given and there is no home folder.
+    pub fn download_dir(&self, around: &Surroundings) -> Result<PathBuf, CommandError> {
+        download_dir(&self.of_node, around)
+    }
+}
+
 impl Config {
-    /// What the node of this command line runs with: options, then their environment variables (clap has joined the two),
-    /// then what the machine says. Makes the data folder, private to the user, if there is none.
+    /// What the node of this command line runs with: options, then their environment variables, then the configuration file
+    /// (clap has joined the three), then what the machine says. Makes the data folder, private to the user, if there is none.
     ///
     /// For any verb but `node` it is a short-lived node, which listens nowhere and shares nothing.
     ///
     /// # Errors
     /// When a folder is missing, cannot be made, or the data folder is open to others.
     pub fn resolve(cli: &Cli, around: &Surroundings) -> Result<Self, CommandError> {
-        let none = NodeArgs::default();
         let (node, one_shot) = match &cli.verb {
             Verb::Node(args) => (&**args, false),
-            _ => (&none, true),
+            _ => (&cli.of_node, true),
         };
         let network = &cli.global.network;
-        let shares = node.share.iter().map(|share| Ok((share.name.clone(), share.folder(&around.here)?)));
+        let shares = node.share.iter().filter(|_| !one_shot).map(|share| Ok((share.name.clone(), share.folder(&around.here)?)));
         let shares = shares.collect::<Result<_, CommandError>>()?;
         let data_dir = cli.global.data_dir(around)?;
         make_private(&data_dir)?;
-        Ok(Self {
+        let page = if one_shot { PagePlan::Off } else { node.page.unwrap_or_default() };
+        check_exposure(page, &node.page_host).map_err(|message| usage(&message))?;
+        let config = Self {
             data_dir,
             download_dir: download_dir(node, around)?,
             shares,
@@ -99,24 +112,30 @@ impl Config {
             },
             mdns: !network.no_mdns,
             limit_up: node.limit_up,
-            page: if one_shot { PagePlan::Off } else { page(node)? },
+            page,
             page_hosts: node.page_host.clone(),
             one_shot,
-        })
+            settings: Settings::default(),
+            reread: None,
+        };
+        Ok(Self { settings: Settings::new(cli.settings.iter().map(|line| with_default(line, &config)).collect()), ..config })
     }
 }
 
-/// A page that others on the network can reach must be told by what name: the names of this machine are no secret, and a web
-/// site could use any.
-fn page(node: &NodeArgs) -> Result<PagePlan, CommandError> {
-    let plan = node.page.unwrap_or_default();
-    match plan {
-        PagePlan::At(address) if !address.ip().is_loopback() && node.page_host.is_empty() => Err(usage(&format!(
-            "at {address} others can reach the page: name it with --page-host NAME:PORT, or take --page 127.0.0.1:{} and a tunnel",
-            address.port()
-        ))),
-        plan => Ok(plan),
+/// A setting that nobody set, with the value that it has then.
+fn with_default(line: &SettingLine, config: &Config) -> SettingLine {
+    if line.origin != Origin::Default {
+        return line.clone();
     }
+    let value = match line.name.as_str() {
+        "namespace" => vec![config.namespace.clone().unwrap_or_default().to_string()],
+        "nickname" => vec![config.nickname.clone()],
+        "download_dir" => vec![config.download_dir.display().to_string()],
+        "listen" => vec![format!("/ip4/0.0.0.0/tcp/{NODE_PORT}")],
+        "page" => vec![PAGE_PORT.to_string()],
+        _ => line.value.clone(),
+    };
+    SettingLine { value, ..line.clone() }
 }
 
 /// A folder of ours among the user's downloads, because a downloaded folder keeps its tree and would otherwise be spilled

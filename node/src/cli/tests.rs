@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::args::DEFAULT_HITS;
 use super::*;
 use crate::config::{Config, Listen};
+use crate::types::OnConflict;
 
 const PEER: &str = "12D3KooWGatU8DSBTk6JnDHj3gJ8R3nbKDYBQeFGvoLY5VRvDhHX";
 const ID: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
@@ -39,7 +40,7 @@ fn clap_finds_no_fault_with_the_grammar() {
 fn every_help_shows_examples() {
     fn check(command: &clap::Command) {
         let help = command.clone().render_long_help().to_string();
-        let is_group = command.get_name() == "share";
+        let is_group = ["share", "config"].contains(&command.get_name());
         assert!(is_group || help.contains("Example"), "{}", command.get_name());
         assert!(command.get_about().is_some(), "{}", command.get_name());
         command.get_subcommands().filter(|below| below.get_name() != "help").for_each(check);

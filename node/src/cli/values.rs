@@ -1,6 +1,6 @@
 //! What stands behind an option: text checked and turned into a value, or refused with a sentence that shows the right form.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use libp2p::Multiaddr;
@@ -12,7 +12,7 @@ use potluck_common::search::query::parse_size;
 use potluck_common::share_path::{SharePath, check_component};
 use potluck_common::wire::MAX_NICKNAME_BYTES;
 
-use crate::config::{NODE_PORT, PagePlan, TRACKER_PORT};
+use crate::config::{NODE_PORT, TRACKER_PORT};
 use crate::error::{CommandError, Failure};
 
 /// A folder to share, under its own name or another.
@@ -71,25 +71,6 @@ pub(super) fn rate(text: &str) -> Result<u64, String> {
         None => Err("give bytes per second with a unit: 10MiB/s, 10MB/s, 800k".into()),
         Some(0) => Err("at no bytes per second nothing could be sent; leave the option out for no limit".into()),
         Some(rate) => Ok(rate),
-    }
-}
-
-/// Where the page is to be: `off`, a port of loopback, or an address with a port.
-pub(super) fn page(text: &str) -> Result<PagePlan, String> {
-    if text == "off" {
-        return Ok(PagePlan::Off);
-    }
-    let loopback = text.parse().map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)));
-    let address = loopback.or_else(|_| text.parse::<SocketAddr>());
-    address.map(PagePlan::At).map_err(|_| "give a port, an address with a port such as 127.0.0.1:9481, or off".into())
-}
-
-/// A name with a port, as a browser sends it.
-pub(super) fn page_host(text: &str) -> Result<String, String> {
-    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | ':' | '[' | ']');
-    match text.rsplit_once(':') {
-        Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok() && text.chars().all(is_name) => Ok(text.to_owned()),
-        _ => Err("give a name in small letters and a port, as in the address bar: nas.lan:9481".into()),
     }
 }
 

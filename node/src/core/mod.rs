@@ -12,13 +12,11 @@
 //! | [`upload_slots`] | which peer is served now, and which waits |
 //! | [`registration`] | what to tell a tracker next, and when |
 //! | [`journal`] | what changed in the shares since a tracker last heard of them |
-//! | [`access`] | who may use the page |
 //! | [`folder_view`] | what lies directly in a folder of a peer |
 //! | [`rescans`] | which share is listed again after the disk said that something changed |
 //! | [`upload_ledger`] | nothing: what was sent to whom, to be shown |
 //! | [`piece_set`] | some of the pieces of a file, one bit each |
 
-pub mod access;
 pub mod admission;
 pub mod folder_view;
 pub mod journal;

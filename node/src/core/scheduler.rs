@@ -16,6 +16,7 @@
 
 mod answers;
 mod ask;
+mod priority;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

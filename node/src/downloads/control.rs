@@ -8,7 +8,7 @@ use super::Wish;
 use super::engine::Engine;
 use super::file::{File, Phase};
 use crate::clock::now;
-use crate::core::scheduler::FileNo;
+use crate::core::scheduler::{FileNo, Priority};
 use crate::error::Failure;
 use crate::store::Phase as RecordPhase;
 use crate::types::{DownloadAction, DownloadLine};
@@ -69,7 +69,7 @@ impl Engine {
                 self.done = kept;
                 lines.extend::<Vec<_>>(gone);
             }
-            DownloadAction::Pause | DownloadAction::Resume => {}
+            DownloadAction::Pause | DownloadAction::Resume | DownloadAction::High | DownloadAction::Normal | DownloadAction::Low => {}
         }
         lines
     }
@@ -81,6 +81,9 @@ impl Engine {
             DownloadAction::Resume => self.resume(no)?,
             DownloadAction::Retry => self.hasten(no)?,
             DownloadAction::Cancel => return self.cancel(no),
+            DownloadAction::High => self.prioritise(no, Priority::High)?,
+            DownloadAction::Normal => self.prioritise(no, Priority::Normal)?,
+            DownloadAction::Low => self.prioritise(no, Priority::Low)?,
         }
         self.files.get(&no).map(|file| self.line(no, file))
     }
@@ -91,6 +94,12 @@ impl Engine {
         self.scheduler.pause(no);
         self.save(no);
         self.keep_phase(no, RecordPhase::Paused);
+        Some(())
+    }
+
+    fn prioritise(&mut self, no: FileNo, priority: Priority) -> Option<()> {
+        self.files.get(&no).filter(|file| !file.is_settled())?;
+        self.scheduler.prioritise(no, priority);
         Some(())
     }
 
@@ -192,6 +201,7 @@ mod tests {
             path: format!("/downloads/{name}"),
             bytes: 0,
             total: None,
+            priority: crate::types::DownloadPriority::Normal,
             state: "fetching".into(),
             rate: 0,
             sources: Vec::new(),

@@ -9,8 +9,8 @@ use super::engine::Engine;
 use super::file::{File, Phase};
 use super::{Purpose, Totals, lock};
 use crate::clock::now;
-use crate::core::scheduler::{FileNo, SourceInfo};
-use crate::types::{DownloadLine, SourceLine};
+use crate::core::scheduler::{FileNo, Priority, SourceInfo};
+use crate::types::{DownloadLine, DownloadPriority, SourceLine};
 
 /// Downloads that are done and still listed.
 const MAX_DONE_LISTED: usize = 1000;
@@ -75,6 +75,11 @@ impl Engine {
             path: file.shelf.folder.join(file.shelf.target.as_str()).display().to_string(),
             bytes: progress.verified,
             total: progress.total.or(file.size),
+            priority: match self.scheduler.priority(no) {
+                Some(Priority::High) => DownloadPriority::High,
+                Some(Priority::Low) => DownloadPriority::Low,
+                Some(Priority::Normal) | None => DownloadPriority::Normal,
+            },
             state: state.to_owned(),
             rate: file.rate(now()),
             sources,
@@ -112,6 +117,7 @@ impl Engine {
             path: path.display().to_string(),
             bytes,
             total: Some(bytes),
+            priority: DownloadPriority::Normal,
             state: "done".to_owned(),
             rate: 0,
             sources: file.came_from.keys().map(|peer| self.source_line(peer, "idle", file)).collect(),

@@ -78,6 +78,7 @@ fn one_of_each(text: &str) -> Vec<Item> {
             path: text(),
             bytes: 0,
             total: None,
+            priority: crate::types::DownloadPriority::Normal,
             state: text(),
             rate: 0,
             sources: Vec::new(),

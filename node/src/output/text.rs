@@ -7,8 +7,8 @@ use potluck_common::escape::Escaped;
 use super::table::{Align, Row};
 use crate::human;
 use crate::types::{
-    DialLine, DownloadLine, EntryLine, Event, FolderLine, HitLine, IdLine, JoinLine, LimitsLine, PeerLine, SearchNote, ShareLine,
-    StatusLine, TrackerLine, UploadLine, VerifyLine, WatchLine,
+    CheckLine, CheckState, DialLine, DownloadLine, EntryLine, Event, FolderLine, HitLine, IdLine, JoinLine, LimitsLine, Origin, PeerLine,
+    SearchNote, SettingLine, ShareLine, StatusLine, TrackerLine, UploadLine, VerifyLine, WatchLine,
 };
 
 use Align::{Flexible, Left, Right};
@@ -18,6 +18,7 @@ pub(super) const ENTRY: &[Align] = &[Flexible, Right, Right, Left];
 pub(super) const HIT: &[Align] = &[Flexible, Right, Right, Left];
 pub(super) const SHARE: &[Align] = &[Flexible, Left, Right, Right, Right, Left];
 pub(super) const DOWNLOAD: &[Align] = &[Right, Flexible, Left, Right, Right, Right, Right];
+pub(super) const SETTING: &[Align] = &[Left, Left, Left];
 pub(super) const UPLOAD: &[Align] = &[Left, Flexible, Right, Right, Left];
 
 /// Columns from which a whole content id or PeerId has room beside a name.
@@ -201,6 +202,27 @@ pub(super) fn verified(line: &VerifyLine) -> String {
 /// The PeerId, then the addresses: what a script cuts apart by lines.
 pub(super) fn id(line: &IdLine) -> Vec<String> {
     std::iter::once(&line.peer_id).chain(&line.addresses).map(|text| escaped(text)).collect()
+}
+
+/// `nickname  ada  from /…/config.toml`.
+pub(super) fn setting(line: &SettingLine) -> Row {
+    let value = if line.value.is_empty() { "-".into() } else { Escaped(&line.value.join(", ")).to_string() };
+    let from = match (line.origin, &line.place) {
+        (Origin::Default, _) => "default".into(),
+        (_, place) => format!("from {}", Escaped(place.as_deref().unwrap_or(UNKNOWN))),
+    };
+    let next = line.next.iter().map(|next| format!("from the next start on: {}", Escaped(&next.join(", "))));
+    Row { cells: vec![line.name.clone(), value, from], below: next.collect() }
+}
+
+/// `good     trackers     1 of 1 tracker reached`.
+pub(super) fn check(line: &CheckLine) -> String {
+    let state = match line.state {
+        CheckState::Good => "good",
+        CheckState::Warning => "warning",
+        CheckState::Failed => "FAILED",
+    };
+    format!("{state:8} {:14} {}", line.check, Escaped(&line.message))
 }
 
 pub(super) fn search_note(note: &SearchNote) -> Vec<String> {

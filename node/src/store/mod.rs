@@ -14,21 +14,22 @@
 //! * [`salvage`]: takes the right pieces out of a file that is there; `replace`: how a repaired file takes its place.
 //! * [`FinishedRecord`]: a download that is in its place.
 //! * [`LocalName`]: what a remote name is called on this disk.
-//! * [`page_token`]: the token of the page.
+//! * [`examine`], [`read_config`]: how the folders of a node are; its configuration file.
 //! * `processor`: what the kernel says of the machine.
 //! * [`State`]: the embedded database.
 
 mod beneath;
+mod config_file;
 mod database;
 mod download_dir;
 mod download_record;
+mod examine;
 #[cfg(test)]
 mod figures;
 mod finished;
 mod hasher;
 mod local_name;
 mod memberships;
-mod page_token;
 mod part_file;
 mod processor;
 mod replace;
@@ -42,14 +43,15 @@ mod test_tree;
 mod watcher;
 mod whole_file;
 
+pub use config_file::{config_path, read_config, write_config};
 pub use database::StateError;
 pub use download_dir::{DownloadDir, StoreError, TargetPath, already_there, clear_parts};
 pub use download_record::{DownloadRecord, Phase, SourceHint};
+pub use examine::{Findings, Owned, examine};
 pub use finished::FinishedRecord;
 pub use hasher::{Hashed, hash_file};
 pub use local_name::LocalName;
 pub use memberships::MembershipRecord;
-pub use page_token::{TokenError, page_token};
 pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};
 pub(crate) use processor::processors;
 pub use salvage::{hashes_of, salvage};

@@ -73,7 +73,7 @@ impl Watcher {
             self.unwatch(dir); // some of it may be watched by now
             let sweep = sweep.to_owned();
             match is_full(&error.kind) {
-                true => WatchError::TooMany { sweep, needed: needed(limit(), folders) },
+                true => WatchError::TooMany { sweep, needed: needed(limit().unwrap_or(0), folders) },
                 false => WatchError::Other { sweep, reason: error.to_string() },
             }
         })
@@ -102,8 +102,9 @@ fn is_full(kind: &ErrorKind) -> bool {
     }
 }
 
-fn limit() -> u64 {
-    std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+/// How many folders a user may watch; `None` where the system does not say.
+pub(super) fn limit() -> Option<u64> {
+    std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok())
 }
 
 /// A limit that leaves others what they have, and has room for so many folders and some more.

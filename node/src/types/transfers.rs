@@ -15,6 +15,12 @@ pub enum DownloadAction {
     Cancel,
     /// Try failed ones again, and look at once for sources of those that wait.
     Retry,
+    /// Fetch them before all others, until the node ends.
+    High,
+    /// Fetch them in the order in which they were asked for.
+    Normal,
+    /// Fetch them when there is nothing else to fetch, until the node ends.
+    Low,
 }
 
 /// A download moves or ends.
@@ -88,6 +94,9 @@ pub struct DownloadLine {
     pub bytes: u64,
     /// Bytes in all; `None` while no source has told.
     pub total: Option<u64>,
+    /// `high`, `normal` or `low`: what is fetched first.
+    #[serde(default)]
+    pub priority: DownloadPriority,
     /// `fetching`, `waiting` for a source, `paused`, `finishing`, `done`, `failed`; `cancelled` when it has just left the list.
     pub state: String,
     /// Bytes per second.
@@ -96,6 +105,19 @@ pub struct DownloadLine {
     pub sources: Vec<SourceLine>,
     /// What went wrong last.
     pub error: Option<String>,
+}
+
+/// Which downloads are fetched first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DownloadPriority {
+    /// When there is nothing else to fetch.
+    Low,
+    /// In the order in which they were asked for.
+    #[default]
+    Normal,
+    /// Before all others.
+    High,
 }
 
 /// A source of a download.

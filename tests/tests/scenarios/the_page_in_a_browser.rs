@@ -193,3 +193,42 @@ fn everything_can_be_done_in_a_browser() -> Result {
     assert_eq!(foreign, serde_json::json!([]), "nothing is asked of another host");
     Ok(())
 }
+
+/// Only the rows in sight are in the document, however many there are; the first picture comes at once.
+#[test]
+fn a_hundred_thousand_rows_are_scrolled_without_being_drawn() -> Result {
+    const SCROLL: &str = "import('/page/list.js').then(({ List }) => {
+        const list = new List({ row: (number) => [`row ${number}`], key: (number) => number, label: 'Many' });
+        list.element.style.height = '700px';
+        document.querySelector('main').replaceChildren(list.element);
+        list.set(Array.from({ length: 100000 }, (_, number) => number));
+        const start = performance.now();
+        let frames = 0;
+        const step = () => {
+            list.element.scrollTop += 1500;
+            frames += 1;
+            if (performance.now() - start < 2000) requestAnimationFrame(step);
+            else window.scrolled = { frames, rows: list.element.querySelectorAll('.row').length, top: list.element.scrollTop };
+        };
+        requestAnimationFrame(step);
+    })";
+    let Some(browser) = Browser::start()? else {
+        writeln!(std::io::stderr(), "skipped: no browser is installed here (apt install chromium chromium-driver)")?;
+        return Ok(());
+    };
+    let town = Town::new()?;
+    let ada = town.node("ada").arg("--page").arg("127.0.0.1:0").start()?;
+    browser.resize(1280, 800)?;
+    browser.open(ada.verb(&["page"])?.ok()?.only()?["link"].as_str().unwrap_or_default())?;
+    browser.find("#q")?;
+    let painted = browser.run("return performance.getEntriesByType('paint').map((entry) => entry.startTime)")?;
+    browser.run(SCROLL)?;
+    let scrolled = eventually(PATIENCE, "two seconds of scrolling", || {
+        Ok(Some(browser.run("return window.scrolled ?? null")?).filter(|scrolled| !scrolled.is_null()))
+    })?;
+    println!("first picture after {painted} ms; in two seconds {scrolled}");
+    assert!(scrolled["rows"].as_u64() < Some(100) && scrolled["frames"].as_u64() > Some(10), "{scrolled}");
+    assert!(scrolled["top"].as_f64() > Some(10_000.0), "{scrolled}");
+    assert_eq!(browser.complaints()?, Vec::<String>::new());
+    Ok(())
+}

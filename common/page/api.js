@@ -1,9 +1,9 @@
-// Speaks to the node: requests, and the stream of what happens.
+// Speaks to the program: requests, and the stream of what happens.
 
 /** A request that was refused or failed; the message is a sentence with the next step. */
 export class NodeError extends Error {
   constructor(status, body) {
-    super(body?.message ?? "The node does not answer. Is it still running?");
+    super(body?.message ?? "Nobody answers. Is the program still running?");
     this.status = status;
     this.failure = body?.failure ?? "Unreachable";
   }

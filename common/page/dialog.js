@@ -43,6 +43,12 @@ export async function copy(text) {
   }
 }
 
+/** A button that shows a text as a QR code, for the camera of a phone. */
+export function codeButton(text, label = "Show as a QR code") {
+  const show = () => ask("Scan with a phone", [el("img", { cls: "code", alt: "QR code", src: `/api/v1/qr?${new URLSearchParams({ text })}` })], "Done");
+  return el("button", { type: "button", cls: "plain iconic", title: label, "aria-label": label, onclick: show }, icon("code"));
+}
+
 /** A button of a view's head: its words give way on a phone. */
 export function tool(drawing, label, work, more = {}) {
   return el("button", { type: "button", title: label, "aria-label": label, onclick: work, ...more }, icon(drawing), el("span", { cls: "wide-only" }, label));

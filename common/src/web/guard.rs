@@ -8,20 +8,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, COOKIE, HOST, ORIGIN, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
 use super::reply::Refused;
-use super::routes::MAX_BODY_BYTES;
-use crate::clock::unix_seconds;
-use crate::error::Failure;
+use super::{Door, MAX_BODY_BYTES};
+use crate::failure::Failure;
 
 /// How long a route may think before its answer begins: a search of slow trackers, or files over there that are being hashed.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(40);
@@ -41,7 +40,7 @@ pub(crate) struct Hosts(Vec<String>);
 
 impl Hosts {
     /// The names of an address: on loopback its three, elsewhere itself and what the user named.
-    pub(super) fn new(address: SocketAddr, named: &[String]) -> Self {
+    pub(crate) fn new(address: SocketAddr, named: &[String]) -> Self {
         let port = address.port();
         let mut names = if address.ip().is_unspecified() { Vec::new() } else { vec![address.to_string()] };
         if address.ip().is_loopback() || address.ip().is_unspecified() {
@@ -53,7 +52,7 @@ impl Hosts {
     }
 
     /// The name that is told to people.
-    pub(super) fn first(&self) -> &str {
+    pub(crate) fn first(&self) -> &str {
         self.0.first().map_or("localhost", String::as_str)
     }
 
@@ -63,8 +62,8 @@ impl Hosts {
 }
 
 /// Checks where a request was sent to and where it comes from, limits how long it may take, and sets the headers of its answer.
-pub(super) async fn border(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let mut response = match check_border(&api.0.hosts, &request) {
+pub async fn border(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let mut response = match check_border(&door, &request) {
         Err(refused) => refused.into_response(),
         Ok(()) => match tokio::time::timeout(ANSWER_PATIENCE, next.run(request)).await {
             Ok(response) => response,
@@ -77,30 +76,38 @@ pub(super) async fn border(State(api): State<Api>, request: Request, next: Next)
 }
 
 /// Lets in who holds the token or a session.
-pub(super) async fn signed_in(State(api): State<Api>, request: Request, next: Next) -> Response {
-    match check_access(&api, &request) {
+pub async fn signed_in(State(door): State<Door>, request: Request, next: Next) -> Response {
+    match check_access(&door, &request) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
 /// Answers methods that a path does not know.
-pub(super) async fn wrong_method() -> Refused {
-    Refused::new(StatusCode::METHOD_NOT_ALLOWED, Failure::Usage, "this path knows no such method; see /api/v1/openapi.json")
+pub async fn wrong_method() -> Refused {
+    Refused::new(StatusCode::METHOD_NOT_ALLOWED, Failure::Usage, "this path knows no such method")
 }
 
 /// Answers paths that are not there.
-pub(super) async fn nowhere() -> Refused {
-    Refused::new(StatusCode::NOT_FOUND, Failure::NotFound, "there is nothing at this path; see /api/v1/openapi.json")
+pub async fn nowhere() -> Refused {
+    Refused::new(StatusCode::NOT_FOUND, Failure::NotFound, "there is nothing at this path")
 }
 
-fn check_border(hosts: &Hosts, request: &Request) -> Result<(), Refused> {
+/// Puts all routes behind the door: around the router, not around each route, so that what the routing itself answers comes
+/// from behind it too.
+pub fn behind<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: S, door: Door) -> Router {
+    let routes =
+        routes.method_not_allowed_fallback(wrong_method).fallback(nowhere).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(state);
+    Router::new().fallback_service(routes).layer(from_fn_with_state(door, border))
+}
+
+fn check_border(door: &Door, request: &Request) -> Result<(), Refused> {
     let misdirected = || {
-        let message = "the page does not answer to that name; open it as it is printed by `potluck page`";
+        let message = format!("the page does not answer to that name; open it as it is printed by `{}`", door.0.command);
         Refused::new(StatusCode::MISDIRECTED_REQUEST, Failure::NotPermitted, message)
     };
     let headers = request.headers();
-    let host = only(headers, &HOST).filter(|host| hosts.fits(host)).ok_or_else(misdirected)?;
+    let host = only(headers, &HOST).filter(|host| door.0.hosts.fits(host)).ok_or_else(misdirected)?;
     // A proxy's form of a request names a host of its own, which nobody would have checked.
     if request.uri().authority().is_some() || !request.uri().path().starts_with('/') {
         return Err(misdirected());
@@ -126,21 +133,23 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     headers.get(FETCH_MODE).is_some_and(|mode| mode == "navigate")
 }
 
-impl Api {
+impl Door {
     /// Whether headers hold the token, or a session that has not lapsed. A wrong token is not made good by a session.
-    pub(super) fn is_known(&self, headers: &HeaderMap) -> bool {
+    #[must_use]
+    pub fn is_known(&self, headers: &HeaderMap) -> bool {
         if headers.contains_key(AUTHORIZATION) {
             let token = only(headers, &AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-            return token.is_some_and(|token| self.access().is_token(token));
+            return token.is_some_and(|token| self.lock().is_token(token));
         }
-        cookie(headers, &self.0.cookie).is_some_and(|session| self.access().is_session(session, unix_seconds()))
+        cookie(headers, &self.0.cookie).is_some_and(|session| self.lock().is_session(session, (self.0.clocks.unix_seconds)()))
     }
 }
 
-fn check_access(api: &Api, request: &Request) -> Result<(), Refused> {
+fn check_access(door: &Door, request: &Request) -> Result<(), Refused> {
     let headers = request.headers();
-    if !api.is_known(headers) {
-        return Err(Refused::new(StatusCode::UNAUTHORIZED, Failure::NotPermitted, "sign in first: `potluck page` prints a link that does"));
+    if !door.is_known(headers) {
+        let message = format!("sign in first: `{}` prints a link that does", door.0.command);
+        return Err(Refused::new(StatusCode::UNAUTHORIZED, Failure::NotPermitted, message));
     }
     // A browser says where a request that changes something comes from; one that does not is none, and has no cookie of its own.
     let is_told = [AUTHORIZATION, ORIGIN, FETCH_SITE].iter().any(|name| headers.contains_key(name));

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::core::access::hex;
+use super::access::hex;
 
 /// Its name in the data folder.
 const FILE: &str = "page-token";
@@ -76,27 +76,27 @@ fn read(path: &Path) -> Result<String, TokenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::test_tree::TestTree;
 
     #[test]
     fn a_token_is_made_once_and_only_for_the_user() {
-        let tree = TestTree::new();
-        let token = page_token(tree.root(), [0xab; 32]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let token = page_token(dir.path(), [0xab; 32]).unwrap();
         assert_eq!(token, "ab".repeat(32));
-        assert_eq!(page_token(tree.root(), [1; 32]).unwrap(), token, "the one that is there stays");
-        let path = tree.path(FILE);
+        assert_eq!(page_token(dir.path(), [1; 32]).unwrap(), token, "the one that is there stays");
+        let path = dir.path().join(FILE);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(page_token(tree.root(), [1; 32]), Err(TokenError::TooWide { .. })));
+        assert!(matches!(page_token(dir.path(), [1; 32]), Err(TokenError::TooWide { .. })));
     }
 
     #[test]
     fn what_is_no_token_is_refused() {
-        let tree = TestTree::new();
+        let dir = tempfile::tempdir().unwrap();
         for text in ["", "short", &"z".repeat(64), &"a".repeat(65)] {
-            let path = tree.write(FILE, text.as_bytes());
+            let path = dir.path().join(FILE);
+            std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-            assert!(matches!(page_token(tree.root(), [1; 32]), Err(TokenError::Damaged { .. })), "{text}");
+            assert!(matches!(page_token(dir.path(), [1; 32]), Err(TokenError::Damaged { .. })), "{text}");
             std::fs::remove_file(path).unwrap();
         }
     }

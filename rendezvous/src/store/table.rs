@@ -144,7 +144,10 @@ impl Table {
     /// Writes all steps as one, waits until the disk has them, and tells for each whether it was taken: changes are not
     /// that do not follow on what is there.
     pub(super) fn commit<'a>(&mut self, steps: impl IntoIterator<Item = Step<'a>>) -> Result<Vec<bool>, StoreError> {
-        let transaction = self.database.begin_write().map_err(sort)?;
+        let mut transaction = self.database.begin_write().map_err(sort)?;
+        // With one phase, a power cut in the midst of the next transaction took this one along, acknowledged as it was: seen in
+        // a few of a hundred and fifty cuts, and in none of as many with two. It costs one more write of the disk a group.
+        transaction.set_two_phase_commit(true);
         let mut taken = Vec::new();
         let mut dropped = Vec::new();
         let swept = {

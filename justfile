@@ -63,6 +63,11 @@ ci:
 screenshots:
     POTLUCK_SCREENSHOTS="$PWD/docs/screenshots" cargo test --package potluck-tests --test scenarios -- --exact the_page_in_a_browser::everything_can_be_done_in_a_browser
 
+# What must hold for any bytes, under libFuzzer: 60 seconds a target, or `just fuzz SECONDS TARGET…`; needs a C++ compiler
+[group('check')]
+fuzz *ARGS:
+    tests/fuzz/run "$@"
+
 # Licences, sources, advisories and versions of all dependencies; needs cargo-deny
 [group('check')]
 deny:

@@ -6,79 +6,157 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
+use libp2p::connection_limits::Exceeded;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
 use libp2p::swarm::{
-    ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, ListenFailure, NetworkBehaviour, THandler, THandlerInEvent,
+    ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, ListenError, ListenFailure, NetworkBehaviour, THandler, THandlerInEvent,
     THandlerOutEvent, ToSwarm, dummy,
 };
 
+use crate::limits::{NetLimits, Stop, Tally};
+use crate::rate::{Allowance, Rate};
 use crate::transport::ip_of;
 
-/// Connections that may come from one address, IPv6 by its first 64 bits: the nodes of a household or an office behind
-/// one router, each with TCP and QUIC.
-pub const MAX_PER_ADDRESS: u32 = 64;
-/// Connections that may come from one network: the first 24 bits of IPv4, 48 of IPv6.
-pub const MAX_PER_NETWORK: u32 = 256;
+/// Addresses whose connections are timed, and peers that are banned: beyond, all are forgotten and counted anew. Who has that many
+/// addresses is not held up by what one of them may do.
+const MAX_REMEMBERED: usize = 16_384;
 
 /// Most connections by where they come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostLimits {
     /// From one address.
-    pub per_address: u32,
+    pub per_address: u64,
     /// From one network.
-    pub per_network: u32,
+    pub per_network: u64,
+    /// New ones from one address.
+    pub connects: Rate,
+    /// How long a peer that was cut off stays out.
+    pub ban: Duration,
     /// Whether connections from this machine count too.
     pub loopback_too: bool,
 }
 
-impl Default for HostLimits {
-    fn default() -> Self {
-        Self { per_address: MAX_PER_ADDRESS, per_network: MAX_PER_NETWORK, loopback_too: false }
+impl HostLimits {
+    /// The limits as they are set.
+    #[must_use]
+    pub fn new(limits: &NetLimits, loopback_too: bool) -> Self {
+        Self {
+            per_address: limits.connections_per_address,
+            per_network: limits.connections_per_network,
+            connects: limits.connect_rate(),
+            ban: Duration::from_secs(limits.ban_seconds),
+            loopback_too,
+        }
     }
 }
 
-/// There are as many connections from there as there may be.
+/// A connection is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many connections from {0}")]
-pub struct TooMany(IpAddr);
+pub enum NotLetIn {
+    /// There are as many from there as there may be.
+    #[error("too many connections from {0}")]
+    TooMany(IpAddr),
+    /// They come too fast.
+    #[error("new connections from {0} come too fast")]
+    TooFast(IpAddr),
+    /// The peer was cut off a moment ago.
+    #[error("{0} is banned")]
+    Banned(PeerId),
+}
 
 /// Refuses connections over the limits.
 #[derive(Debug)]
 pub struct Behaviour {
     limits: HostLimits,
+    tally: Tally,
+    clock: fn() -> Instant,
     /// Where each counted connection comes from.
     connections: HashMap<ConnectionId, IpAddr>,
-    addresses: HashMap<IpAddr, u32>,
-    networks: HashMap<IpAddr, u32>,
+    addresses: HashMap<IpAddr, u64>,
+    networks: HashMap<IpAddr, u64>,
+    /// New connections by address.
+    connects: HashMap<IpAddr, Allowance>,
+    /// Peers that were cut off, and until when they stay out.
+    banned: HashMap<PeerId, Instant>,
 }
 
 impl Behaviour {
-    /// Counts by these limits.
+    /// Counts by these limits, and what is refused in `tally`. `clock` tells the time.
     #[must_use]
-    pub fn new(limits: HostLimits) -> Self {
-        Self { limits, connections: HashMap::new(), addresses: HashMap::new(), networks: HashMap::new() }
+    pub fn new(limits: HostLimits, tally: Tally, clock: fn() -> Instant) -> Self {
+        Self {
+            limits,
+            tally,
+            clock,
+            connections: HashMap::new(),
+            addresses: HashMap::new(),
+            networks: HashMap::new(),
+            connects: HashMap::new(),
+            banned: HashMap::new(),
+        }
     }
 
-    fn handle_come(&mut self, connection: ConnectionId, ip: IpAddr) -> Result<(), TooMany> {
+    /// Keeps a peer out for a while. Closing its connections is for the caller.
+    pub fn ban(&mut self, peer: PeerId) {
+        let now = (self.clock)();
+        if self.banned.len() >= MAX_REMEMBERED {
+            self.banned.retain(|_, until| *until > now);
+        }
+        if self.banned.len() >= MAX_REMEMBERED {
+            self.banned.clear();
+        }
+        self.banned.insert(peer, now + self.limits.ban);
+    }
+
+    fn handle_peer(&mut self, peer: PeerId) -> Result<(), NotLetIn> {
+        match self.banned.get(&peer) {
+            Some(until) if *until > (self.clock)() => {
+                self.tally.count(Stop::Banned);
+                Err(NotLetIn::Banned(peer))
+            }
+            Some(_) => {
+                self.banned.remove(&peer);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn handle_come(&mut self, connection: ConnectionId, ip: IpAddr) -> Result<(), NotLetIn> {
         if ip.to_canonical().is_loopback() && !self.limits.loopback_too {
             return Ok(());
         }
         let (address, network) = (subscriber(ip), network(ip));
-        let count = |counts: &HashMap<IpAddr, u32>, key| counts.get(&key).copied().unwrap_or(0);
+        let count = |counts: &HashMap<IpAddr, u64>, key| counts.get(&key).copied().unwrap_or(0);
         if count(&self.addresses, address) >= self.limits.per_address {
-            return Err(TooMany(address));
+            self.tally.count(Stop::ConnectionsPerAddress);
+            return Err(NotLetIn::TooMany(address));
         }
         if count(&self.networks, network) >= self.limits.per_network {
-            return Err(TooMany(network));
+            self.tally.count(Stop::ConnectionsPerNetwork);
+            return Err(NotLetIn::TooMany(network));
+        }
+        if !self.may_connect(address) {
+            self.tally.count(Stop::Connects);
+            return Err(NotLetIn::TooFast(address));
         }
         if self.connections.insert(connection, ip).is_none() {
             *self.addresses.entry(address).or_default() += 1;
             *self.networks.entry(network).or_default() += 1;
         }
         Ok(())
+    }
+
+    fn may_connect(&mut self, address: IpAddr) -> bool {
+        let now = (self.clock)();
+        if self.connects.len() >= MAX_REMEMBERED && !self.connects.contains_key(&address) {
+            self.connects.clear();
+        }
+        self.connects.entry(address).or_insert_with(|| Allowance::new(self.limits.connects, now)).take(now)
     }
 
     fn handle_gone(&mut self, connection: ConnectionId) {
@@ -89,7 +167,19 @@ impl Behaviour {
     }
 }
 
-fn leave(counts: &mut HashMap<IpAddr, u32>, key: IpAddr) {
+/// Which of libp2p's own limits an incoming connection met, if it met one. Those that this module refuses are counted here already.
+#[must_use]
+pub fn stop_of(error: &ListenError) -> Option<Stop> {
+    let ListenError::Denied { cause } = error else { return None };
+    let exceeded = cause.downcast_ref::<Exceeded>()?.to_string(); // which one, only the text says
+    Some(match exceeded {
+        text if text.contains("pending") => Stop::Pending,
+        text if text.contains("per peer") => Stop::ConnectionsPerPeer,
+        _ => Stop::Connections,
+    })
+}
+
+fn leave(counts: &mut HashMap<IpAddr, u64>, key: IpAddr) {
     if let Some(count) = counts.get_mut(&key) {
         *count -= 1;
         if *count == 0 {
@@ -126,7 +216,7 @@ impl NetworkBehaviour for Behaviour {
     ) -> Result<(), ConnectionDenied> {
         let Some(ip) = ip_of(remote) else { return Ok(()) };
         self.handle_come(connection, ip).map_err(|error| {
-            tracing::debug!("event=too_many_connections ip={ip}");
+            tracing::debug!("event=not_let_in ip={ip} reason={error}");
             ConnectionDenied::new(error)
         })
     }
@@ -134,10 +224,11 @@ impl NetworkBehaviour for Behaviour {
     fn handle_established_inbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
+        peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.handle_peer(peer).map_err(ConnectionDenied::new)?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -171,21 +262,54 @@ impl NetworkBehaviour for Behaviour {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use libp2p::connection_limits::{self, ConnectionLimits};
+
     use super::*;
 
-    fn come(behaviour: &mut Behaviour, number: usize, ip: &str) -> Result<(), TooMany> {
-        behaviour.handle_come(ConnectionId::new_unchecked(number), ip.parse().unwrap())
+    thread_local!(static NOW: Cell<Option<Instant>> = const { Cell::new(None) });
+
+    /// A time that passes when a test says so.
+    #[allow(clippy::disallowed_methods)] // an Instant has no other beginning; only differences to it matter
+    fn time() -> Instant {
+        let now = NOW.get().unwrap_or_else(Instant::now);
+        NOW.set(Some(now));
+        now
+    }
+
+    fn pass(seconds: u64) {
+        NOW.set(Some(time() + Duration::from_secs(seconds)));
+    }
+
+    fn limits() -> HostLimits {
+        HostLimits { connects: Rate::per_second(100_000, 1), ..HostLimits::new(&NetLimits::of_tracker(), false) }
+    }
+
+    fn behaviour(limits: HostLimits) -> (Behaviour, Tally) {
+        let tally = Tally::default();
+        (Behaviour::new(limits, tally.clone(), time), tally)
+    }
+
+    fn come(behaviour: &mut Behaviour, number: u64, ip: &str) -> Result<(), NotLetIn> {
+        behaviour.handle_come(ConnectionId::new_unchecked(number as usize), ip.parse().unwrap())
+    }
+
+    fn counted(tally: &Tally, name: &str) -> u64 {
+        tally.counts().iter().find(|(known, _)| *known == name).unwrap().1
     }
 
     /// G015, G053: at the limit it is let in, one more and it is not, others are, and who leaves makes room.
     #[test]
     fn one_address_has_so_many_connections_and_no_more() {
-        let mut behaviour = Behaviour::new(HostLimits::default());
-        for number in 0..MAX_PER_ADDRESS as usize {
+        let (mut behaviour, tally) = behaviour(limits());
+        for number in 0..limits().per_address {
             assert_eq!(come(&mut behaviour, number, "203.0.113.5"), Ok(()), "connection {number}");
         }
+        assert_eq!(counted(&tally, "connections_per_address"), 0);
         assert!(come(&mut behaviour, 1000, "203.0.113.5").is_err());
         assert!(come(&mut behaviour, 1000, "::ffff:203.0.113.5").is_err(), "the same in IPv6's clothes");
+        assert_eq!(counted(&tally, "connections_per_address"), 2);
         assert_eq!(come(&mut behaviour, 1001, "203.0.113.6"), Ok(()));
         behaviour.handle_gone(ConnectionId::new_unchecked(7));
         behaviour.handle_gone(ConnectionId::new_unchecked(7));
@@ -193,37 +317,92 @@ mod tests {
         assert!(come(&mut behaviour, 1003, "203.0.113.5").is_err());
     }
 
+    /// G015, G053.
     #[test]
     fn one_network_has_so_many_connections_whatever_their_addresses() {
-        let mut behaviour = Behaviour::new(HostLimits::default());
-        for number in 0..MAX_PER_NETWORK as usize {
+        let (mut behaviour, tally) = behaviour(limits());
+        let most = limits().per_network;
+        for number in 0..most {
             assert_eq!(come(&mut behaviour, number, &format!("203.0.113.{}", number % 256)), Ok(()), "connection {number}");
         }
         assert!(come(&mut behaviour, 1000, "203.0.113.99").is_err());
+        assert_eq!(counted(&tally, "connections_per_network"), 1);
         assert_eq!(come(&mut behaviour, 1001, "203.0.114.99"), Ok(()));
-        for number in 0..MAX_PER_NETWORK as usize {
+        for number in 0..most {
             assert_eq!(come(&mut behaviour, 2000 + number, &format!("2001:db8:7:{number:x}::1")), Ok(()), "connection {number}");
         }
         assert!(come(&mut behaviour, 3000, "2001:db8:7:ffff::1").is_err());
         assert_eq!(come(&mut behaviour, 3001, "2001:db8:8::1"), Ok(()));
     }
 
+    /// G018, G053.
     #[test]
-    fn what_has_gone_leaves_nothing_behind() {
-        let mut behaviour = Behaviour::new(HostLimits::default());
-        for number in 0..50 {
-            come(&mut behaviour, number, &format!("2001:db8::{number}:1")).unwrap();
+    fn who_connects_and_leaves_without_end_is_let_in_so_often_and_no_more() {
+        let (mut behaviour, tally) = behaviour(HostLimits { connects: Rate::per_second(64, 10), ..limits() });
+        let flap = |behaviour: &mut Behaviour| {
+            let came = come(behaviour, 1, "203.0.113.5");
+            behaviour.handle_gone(ConnectionId::new_unchecked(1));
+            came
+        };
+        assert!((0..64).all(|_| flap(&mut behaviour).is_ok()));
+        assert_eq!(flap(&mut behaviour), Err(NotLetIn::TooFast("203.0.113.5".parse().unwrap())));
+        assert_eq!(counted(&tally, "connects"), 1);
+        assert_eq!(come(&mut behaviour, 2, "198.51.100.1"), Ok(()), "others come in");
+        pass(1);
+        assert_eq!((0..20).filter(|_| flap(&mut behaviour).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn a_banned_peer_stays_out_for_a_while() {
+        let (mut behaviour, tally) = behaviour(HostLimits { ban: Duration::from_secs(60), ..limits() });
+        let (bad, good) = (PeerId::random(), PeerId::random());
+        behaviour.ban(bad);
+        assert_eq!(behaviour.handle_peer(bad), Err(NotLetIn::Banned(bad)));
+        assert_eq!(behaviour.handle_peer(good), Ok(()));
+        pass(59);
+        assert!(behaviour.handle_peer(bad).is_err());
+        pass(1);
+        assert_eq!(behaviour.handle_peer(bad), Ok(()));
+        assert_eq!(counted(&tally, "banned"), 2);
+    }
+
+    #[test]
+    fn what_has_gone_leaves_nothing_behind_and_what_stays_is_bounded() {
+        let (mut behaviour, _) = behaviour(limits());
+        for number in 0..MAX_REMEMBERED as u64 + 10 {
+            let _ = come(&mut behaviour, number, &format!("2001:{:x}:{:x}::1", number >> 16, number & 0xffff));
+            behaviour.ban(PeerId::random());
         }
-        (0..50).for_each(|number| behaviour.handle_gone(ConnectionId::new_unchecked(number)));
+        assert!(behaviour.connects.len() <= MAX_REMEMBERED && behaviour.banned.len() <= MAX_REMEMBERED);
+        (0..MAX_REMEMBERED as u64 + 10).for_each(|number| behaviour.handle_gone(ConnectionId::new_unchecked(number as usize)));
         assert!(behaviour.connections.is_empty() && behaviour.addresses.is_empty() && behaviour.networks.is_empty());
     }
 
     #[test]
     fn the_own_machine_is_limited_only_if_told_so() {
-        let mut free = Behaviour::new(HostLimits { per_address: 1, ..HostLimits::default() });
+        let (mut free, _) = behaviour(HostLimits { per_address: 1, ..limits() });
         assert!((0..100).all(|number| come(&mut free, number, "127.0.0.1").is_ok()));
-        let mut strict = Behaviour::new(HostLimits { per_address: 1, loopback_too: true, ..HostLimits::default() });
+        let (mut strict, _) = behaviour(HostLimits { per_address: 1, loopback_too: true, ..limits() });
         assert_eq!(come(&mut strict, 0, "127.0.0.1"), Ok(()));
         assert!(come(&mut strict, 1, "127.0.0.1").is_err());
+    }
+
+    /// G053: libp2p's own limits, which it tells as text.
+    #[test]
+    fn the_limits_of_libp2p_are_told_apart() {
+        let none = Multiaddr::empty();
+        let denied = |limits: ConnectionLimits| {
+            let mut behaviour = connection_limits::Behaviour::new(limits);
+            let id = ConnectionId::new_unchecked(1);
+            let pending = behaviour.handle_pending_inbound_connection(id, &none, &none);
+            let cause =
+                pending.and_then(|()| behaviour.handle_established_inbound_connection(id, PeerId::random(), &none, &none).map(drop));
+            stop_of(&ListenError::Denied { cause: cause.unwrap_err() })
+        };
+        let limits = ConnectionLimits::default;
+        assert_eq!(denied(limits().with_max_pending_incoming(Some(0))), Some(Stop::Pending));
+        assert_eq!(denied(limits().with_max_established_incoming(Some(0))), Some(Stop::Connections));
+        assert_eq!(denied(limits().with_max_established_per_peer(Some(0))), Some(Stop::ConnectionsPerPeer));
+        assert_eq!(stop_of(&ListenError::Aborted), None);
     }
 }

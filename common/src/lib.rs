@@ -19,6 +19,7 @@
 //! | [`wire`] | the messages of our protocols, one file each, and every limit |
 //! | [`search`] | the file index: pure, used by the tracker over all peers and by a node over its own shares |
 //! | [`buffer`] | bodies of answers, used again |
+//! | [`limits`], [`rate`], [`conduct`] | what remotes may cost, and who is cut off for it |
 //! | [`certificate`], [`gate`], [`host_limits`] | what a private tracker signs; protocols that are not spoken to a stranger; connections by where they come from |
 //! | [`failure`], [`accept`], [`web`], [`qr`] | exit codes; clients of a listener, a bounded number; what the pages of both programs share; QR codes |
 //! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: with the three above the only modules that name libp2p |
@@ -39,6 +40,7 @@ pub mod accept;
 pub mod buffer;
 pub mod certificate;
 pub mod codec;
+pub mod conduct;
 pub mod content_id;
 pub mod escape;
 pub mod failure;
@@ -47,11 +49,13 @@ pub mod geometry;
 pub mod host_limits;
 pub mod identity;
 pub mod invitation;
+pub mod limits;
 pub mod link;
 pub mod muxer;
 pub mod namespace;
 pub mod peer;
 pub mod qr;
+pub mod rate;
 pub mod search;
 pub mod share_path;
 pub mod transport;

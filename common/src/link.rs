@@ -60,7 +60,8 @@ impl std::str::FromStr for Link {
                 _ => {}
             }
         }
-        Ok(link)
+        // What is pasted need not have encoded its name; what is printed has, and must be a link again.
+        if link.to_string().len() > MAX_LINK_BYTES { Err(NotALink) } else { Ok(link) }
     }
 }
 

@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use libp2p::PeerId;
 use potluck_common::codec::Malformed;
+use potluck_common::limits::{Stop, Tally};
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::search::PeerNo;
-use potluck_common::search::answer::{Card, Directory, answer, is_named};
+use potluck_common::search::answer::{Card, Directory, is_named};
+use potluck_common::transport::key_of;
 use potluck_common::wire::index::{Address, Answer, List, ListPage, Nickname, PeerInfo, PeersPage, Request, Search, Sources};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 use tokio::sync::{Semaphore, watch};
 
+use crate::core::audience::Reader;
 use crate::indexer::Indexer;
 use crate::net::{IndexReply, NetHandle};
 use crate::shares::{ME, Shares};
 
-/// Searches of other peers that run at a time; those beyond are told that we are busy.
-const MAX_CONCURRENT: usize = 4;
 /// Files of one listing that are hashed before others: a peer cannot reorder all the hashing.
 const MAX_HURRIED: usize = 16;
 
@@ -33,6 +34,7 @@ pub(crate) struct Setup {
     pub(crate) shares: Arc<Shares>,
     pub(crate) indexer: Indexer,
     pub(crate) net: NetHandle,
+    pub(crate) tally: Tally,
     pub(crate) namespace: Namespace,
     pub(crate) nickname: Nickname,
     pub(crate) me: PeerKey,
@@ -65,8 +67,10 @@ impl Directory for Myself {
 }
 
 impl Browse {
-    pub(crate) fn new(setup: Setup) -> Self {
-        Self { setup: Arc::new(setup), running: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
+    /// Answers; `most` at a time, those beyond are told that we are busy.
+    pub(crate) fn new(setup: Setup, most: u64) -> Self {
+        let most = usize::try_from(most.max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { setup: Arc::new(setup), running: Arc::new(Semaphore::new(most)) }
     }
 
     /// Answers a request in a task of its own. Never waits.
@@ -74,7 +78,7 @@ impl Browse {
         let this = self.clone();
         tokio::spawn(async move {
             let answer = match request {
-                Ok(request) => this.answer(request).await,
+                Ok(request) => this.answer(peer, request).await,
                 Err(error) => {
                     tracing::debug!(%peer, %error, "event=malformed_request");
                     Answer::Refused { why: Refusal::Unsupported }
@@ -84,8 +88,9 @@ impl Browse {
         });
     }
 
-    async fn answer(self: &Browse, request: Request) -> Answer {
+    async fn answer(self: &Browse, peer: PeerId, request: Request) -> Answer {
         let refused = |why| Answer::Refused { why };
+        let Some(reader) = key_of(&peer).map(Reader::Peer) else { return refused(Refusal::NotFound) };
         let namespace = match &request {
             Request::List(List { namespace, .. })
             | Request::Search(Search { namespace, .. })
@@ -96,23 +101,26 @@ impl Browse {
         if *namespace != self.setup.namespace {
             return refused(Refusal::NotFound);
         }
-        let Ok(_running) = self.running.try_acquire() else { return refused(Refusal::Busy) };
+        let Ok(_running) = self.running.try_acquire() else {
+            self.setup.tally.count(Stop::Requests);
+            return refused(Refusal::Busy);
+        };
         let this = self.clone();
-        let answered = tokio::task::spawn_blocking(move || this.look_up(&request)).await;
+        let answered = tokio::task::spawn_blocking(move || this.look_up(&reader, &request)).await;
         answered.unwrap_or(Answer::Refused { why: Refusal::Unavailable })
     }
 
     /// Reads the tables; may take milliseconds.
-    fn look_up(&self, request: &Request) -> Answer {
+    fn look_up(&self, reader: &Reader, request: &Request) -> Answer {
         let setup = &self.setup;
         let addresses = Bounded::truncated(setup.addresses.borrow().iter().cloned());
         if let Request::Peers(_) = request {
-            let (files, bytes, _) = setup.shares.totals();
+            let (files, bytes, _) = setup.shares.totals(reader);
             let myself = PeerInfo { peer: setup.me, nickname: setup.nickname.clone(), addresses, files, bytes };
             return Answer::Peers(PeersPage { peers: Bounded::truncated([myself]), next: None });
         }
         let myself = Myself { me: setup.me, nickname: setup.nickname.clone(), addresses };
-        let answered = answer(&setup.shares.lock().index, &myself, request);
+        let answered = setup.shares.lock().answer_for(reader, &myself, request);
         if let Some(Answer::List(page)) = &answered {
             self.hurry(page);
         }

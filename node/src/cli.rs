@@ -421,7 +421,11 @@ impl Verb {
                 Command::Verify { what: what.as_deref().map(|what| content_or_path(what, here)), repair: !check }
             }
             Self::Dial { address } => Command::Dial { address: address.to_string() },
-            Self::Share(ShareVerb::Add { share }) => Command::ShareAdd { name: share.name.clone(), dir: share.folder(here)? },
+            Self::Share(ShareVerb::Add { share, guests }) => Command::ShareAdd {
+                name: share.name.clone(),
+                dir: share.folder(here)?,
+                guests: guests.iter().map(ToString::to_string).collect(),
+            },
             Self::Share(ShareVerb::Rm { share }) => Command::ShareRemove { name: name_or_folder(share, here) },
             Self::Share(ShareVerb::Ls) => Command::ShareList,
             Self::Share(ShareVerb::Rescan { share }) => {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::asking::{Joined, is_me};
 use crate::clock::rfc3339;
+use crate::core::audience::Reader;
 use crate::downloads::Content;
 use crate::error::{CommandError, Failure};
 use crate::net::DialError;
@@ -60,7 +61,7 @@ impl Node {
             Command::Join { invitation } => self.join(&invitation, &out).await,
             Command::Verify { what, repair } => self.verify(what, repair, &out).await,
             Command::Dial { address } => self.dial(&address, &out).await,
-            Command::ShareAdd { name, dir } => self.share_add(name, dir, &out).await,
+            Command::ShareAdd { name, dir, guests } => self.share_add(name, dir, &guests, &out).await,
             Command::ShareRemove { name } => self.share_remove(&name, &out).await,
             Command::ShareList => self.share_list(&out).await,
             Command::ShareRescan { name } => self.share_rescan(name.as_deref(), &out).await,
@@ -206,7 +207,7 @@ impl Node {
     }
 
     async fn status(&self, out: &Lines) -> Result<(), CommandError> {
-        let (files, bytes, hashed_bytes) = self.shares().totals();
+        let (files, bytes, hashed_bytes) = self.shares().totals(&Reader::Me);
         let transfers = self.downloads().totals();
         let (rate_up, bytes_up) = self.uploads().totals();
         let config = self.config();

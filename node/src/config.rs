@@ -12,6 +12,9 @@ pub use potluck_common::web::PagePlan;
 use crate::error::CommandError;
 use crate::types::SettingLine;
 
+use crate::core::audience::Guest;
+use crate::limits::NodeLimits;
+
 /// The port that a node listens on unless told otherwise; when it is taken, any free one.
 pub const NODE_PORT: u16 = 9471;
 /// The port where a tracker on this machine is looked for.
@@ -29,6 +32,9 @@ pub struct Config {
     pub download_dir: PathBuf,
     /// Folders to share beside those that the database remembers: name (`None`: the folder's own) and folder.
     pub shares: Vec<(Option<String>, PathBuf)>,
+    /// Whom shares are limited to: name of the share, and one whom it is for. A share that is not named here is for whom it was before,
+    /// or for everybody.
+    pub share_for: Vec<(String, Guest)>,
     /// Trackers; empty: found on this machine and the LAN.
     pub trackers: Vec<Multiaddr>,
     /// Peers to dial at start.
@@ -43,6 +49,8 @@ pub struct Config {
     pub mdns: bool,
     /// Most bytes per second sent to peers; `None`: no limit.
     pub limit_up: Option<u64>,
+    /// What remotes may cost.
+    pub limits: NodeLimits,
     /// Where its page is.
     pub page: PagePlan,
     /// Names under which the page may be asked for, beside those of its address, each with its port.

@@ -14,8 +14,10 @@ use libp2p::multiaddr::Protocol;
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 /// Dials of one place that may fail in a row.
 pub(crate) const MAX_FAILURES: u32 = 5;
-/// How soon one more may.
+/// How soon one more may, of a place on the Internet.
 const FAILURE_EVERY: Duration = Duration::from_secs(300);
+/// The same of a place on the own network or machine: who comes back there is found soon, and who never was there is not flooded.
+const FAILURE_NEAR_EVERY: Duration = Duration::from_secs(10);
 /// Places whose failures are remembered; when there are more, those that failed longest ago are forgotten.
 const MAX_PLACES: usize = 1024;
 
@@ -112,8 +114,7 @@ fn is_same_network(one: IpAddr, other: IpAddr) -> bool {
     }
 }
 
-/// How often places on the Internet did not answer as they should: those are not dialled again and again, whoever tells
-/// them. A place that answers once is as good as new.
+/// How often places did not answer as they should: those are not dialled again and again, whoever tells them. A place that answers once is as good as new.
 #[derive(Debug, Default)]
 pub(crate) struct DialBudget {
     places: HashMap<(IpAddr, u16), Spent>,
@@ -128,13 +129,13 @@ struct Spent {
 impl DialBudget {
     /// Of these addresses, those that may be dialled now.
     pub(crate) fn affordable(&self, addresses: Vec<Multiaddr>, now: Instant) -> Vec<Multiaddr> {
-        let is_spent = |place: (IpAddr, u16)| self.places.get(&place).is_some_and(|spent| spent.failures_at(now) >= MAX_FAILURES);
+        let is_spent = |place: (IpAddr, u16)| self.places.get(&place).is_some_and(|spent| spent.failures_at(place.0, now) >= MAX_FAILURES);
         addresses.into_iter().filter(|address| !place(address).is_some_and(is_spent)).collect()
     }
 
     /// Dials of all of these have ended.
     pub(crate) fn handle_dialled(&mut self, addresses: &[Multiaddr], reached: bool, now: Instant) {
-        for place in addresses.iter().filter_map(place).filter(|(ip, _)| nearness_of(*ip) == Nearness::World) {
+        for place in addresses.iter().filter_map(place) {
             if reached {
                 self.places.remove(&place);
                 continue;
@@ -143,12 +144,12 @@ impl DialBudget {
                 self.forget_one(now);
             }
             let spent = self.places.entry(place).or_insert(Spent { failures: 0, since: now });
-            *spent = Spent { failures: spent.failures_at(now).saturating_add(1), since: now };
+            *spent = Spent { failures: spent.failures_at(place.0, now).saturating_add(1), since: now };
         }
     }
 
     fn forget_one(&mut self, now: Instant) {
-        self.places.retain(|_, spent| spent.failures_at(now) > 0);
+        self.places.retain(|(ip, _), spent| spent.failures_at(*ip, now) > 0);
         if self.places.len() >= MAX_PLACES
             && let Some(oldest) = self.places.iter().min_by_key(|(_, spent)| spent.since).map(|(place, _)| *place)
         {
@@ -158,8 +159,9 @@ impl DialBudget {
 }
 
 impl Spent {
-    fn failures_at(&self, now: Instant) -> u32 {
-        let back = now.saturating_duration_since(self.since).as_secs() / FAILURE_EVERY.as_secs();
+    fn failures_at(&self, ip: IpAddr, now: Instant) -> u32 {
+        let every = if nearness_of(ip) == Nearness::World { FAILURE_EVERY } else { FAILURE_NEAR_EVERY };
+        let back = now.saturating_duration_since(self.since).as_secs() / every.as_secs();
         self.failures.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX))
     }
 }
@@ -259,11 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn a_node_of_the_own_network_may_be_down_for_long() {
+    fn a_node_of_the_own_network_that_was_down_for_long_is_found_soon() {
         let near = vec![address("/ip4/192.168.7.9/tcp/9471")];
-        let mut budget = DialBudget::default();
-        (0..100).for_each(|_| budget.handle_dialled(&near, false, beginning()));
-        assert_eq!(budget.affordable(near, beginning()).len(), 1);
+        let (mut budget, now) = (DialBudget::default(), beginning());
+        (0..MAX_FAILURES).for_each(|_| budget.handle_dialled(&near, false, now));
+        assert!(budget.affordable(near.clone(), now).is_empty(), "also a near one is not flooded");
+        assert_eq!(budget.affordable(near, now + FAILURE_NEAR_EVERY).len(), 1);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use potluck_common::wire::index::{Answer, Cursor, Entry, List, Request};
 
 use crate::asking::{Asking, Unanswered};
 use crate::commands::{Lines, entry_line};
+use crate::core::audience::Reader;
 use crate::core::folder_view::{Child, FolderView};
 use crate::error::{CommandError, Failure};
 use crate::node::Node;
-use crate::shares::ME;
 use crate::types::{FolderLine, Item, PageNote};
 
 /// Entries in a page of the listing that a view is made from: a few subfolders to skip, or many files at once.
@@ -65,7 +65,7 @@ impl Node {
     fn look_at_own(&self, folder: Option<&SharePath>, view: &mut FolderView) {
         while view.wants_more() {
             let after = view.next().map(ToOwned::to_owned);
-            let (entries, next) = self.shares().lock().index.list(ME, folder, after.as_deref(), LISTED as usize);
+            let (entries, next) = self.shares().lock().list_for(&Reader::Me, folder, after.as_deref(), LISTED as usize);
             view.handle_page(entries, next.is_some());
         }
     }

@@ -18,6 +18,7 @@ use tokio::sync::broadcast;
 
 use self::following::Following;
 use crate::clock::{now, today};
+use crate::core::audience::Reader;
 use crate::shares::{FoundFile, ShareState, Shares};
 use crate::store::{Hashed, ScanEvent, ScanSummary, ServeError, ShareDir, ShareError, Stamp, State, hash_file, scan};
 use crate::types::Event;
@@ -205,7 +206,7 @@ impl Work {
             let (listed, _) = self.shares.lock().progress();
             if listed && !told_listed {
                 told_listed = true;
-                let (files, bytes, _) = self.shares.totals();
+                let (files, bytes, _) = self.shares.totals(&Reader::Me);
                 let _ = self.events.send(Event::Listed { files, bytes });
                 tell_if_indexed(&self.shares, &self.queue, &self.events);
             }
@@ -234,7 +235,7 @@ impl Work {
         }
         let (_, path) = paths.into_iter().find(|(known, _)| known == name)?;
         let dir = ShareDir::open(name, &path).ok().filter(|dir| !dir.is_empty()).map(Arc::new)?;
-        self.shares.change(|table| table.open_share(name, path, Some(Arc::clone(&dir))));
+        self.shares.change(|table| table.open_share(name, Some(Arc::clone(&dir))));
         Some(dir)
     }
 
@@ -271,9 +272,8 @@ impl Work {
     /// The folder went away: nothing of it is told until it is back, and nothing is taken for deleted.
     fn take_offline(&self, name: &str, error: &ShareError) {
         self.shares.change(|table| {
-            let path = table.share_paths().into_iter().find(|(known, _)| known == name).map(|(_, path)| path);
             table.retain(name, |_| false);
-            table.open_share(name, path.unwrap_or_default(), None);
+            table.open_share(name, None);
         });
         let _ = self.events.send(Event::Warning { message: format!("share {name}: {error}") });
     }
@@ -352,7 +352,7 @@ impl Listing<'_> {
         }
         let unhashed: Vec<(i64, SharePath)> = self.work.shares.change(|table| {
             self.batch.iter().for_each(|file| table.put(file));
-            let lacking = |file: &&FoundFile| table.journal.get(&file.path).is_some_and(|entry| entry.content_id.is_none());
+            let lacking = |file: &&FoundFile| table.entry(&file.path).is_some_and(|entry| entry.content_id.is_none());
             self.batch.iter().filter(lacking).map(|file| (file.mtime, file.path.clone())).collect()
         });
         unhashed.into_iter().for_each(|(mtime, path)| self.work.queue.add(mtime, path));
@@ -431,7 +431,7 @@ fn tell_if_indexed(shares: &Shares, queue: &Queue, events: &broadcast::Sender<Ev
         listed && !hashed && table.finish_hashing()
     });
     if newly {
-        let (files, bytes, _) = shares.totals();
+        let (files, bytes, _) = shares.totals(&Reader::Me);
         let _ = events.send(Event::Indexed { files, bytes });
     }
 }

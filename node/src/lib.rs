@@ -10,11 +10,11 @@
 //! | [`executor`] | who executes a command: the node in this process, or the one behind the socket |
 //! | [`output`], `progress`, `human`, [`console`] | the one place that words what is printed; bars; figures; the two streams |
 //! | [`node`], `commands` | **the facade**: start, execute a command, shut down. Every face calls only this |
-//! | [`types`], [`error`], [`config`] | what goes in and out of the facade |
+//! | [`types`], [`error`], [`config`], [`limits`] | what goes in and out of the facade; what remotes may cost |
 //! | `settings`, `doctor` | what the node runs with, taken over again while it runs; what keeps it from others |
 //! | `membership` | joining a private swarm; which swarm a node is in |
 //! | `trackers` | a task a tracker: keeps the registration, publishes what changes; finds trackers where none is named |
-//! | `shares`, `indexer`, `browse` | what the node offers, its downloads with it; the threads that list and hash it; answers about it |
+//! | `shares`, `indexer`, `browse`, `sharing` | what the node offers and to whom, its downloads with it; the threads that list and hash it; answers about it; the verbs of `share` |
 //! | `downloads` | a task that glues the scheduler to network and disk; the verbs `download` and `verify` |
 //! | `uploads` | a task that glues the upload slots to disk and network |
 //! | `folders`, `reading` | a peer's folders a level at a time; a download's bytes while they come |
@@ -75,6 +75,7 @@ pub mod fast_copies;
 mod folders;
 mod human;
 mod indexer;
+pub mod limits;
 mod membership;
 pub mod net;
 pub mod node;
@@ -85,6 +86,7 @@ mod refs;
 pub mod run;
 mod settings;
 mod shares;
+mod sharing;
 pub mod shell;
 mod signals;
 pub mod store;

@@ -23,7 +23,7 @@ use crate::clock::{rfc3339, unix_seconds};
 use crate::config::{Config, Listen};
 use crate::core::admission::{Papers, Renewal};
 use crate::error::{CommandError, Failure};
-use crate::net::{self, AskError, DialError, Net, NetEvent};
+use crate::net::{self, AskError, DialError, Guard, Net, NetEvent};
 use crate::store::{MembershipRecord, State};
 
 /// How long joining may take, over all addresses of the invitation.
@@ -120,8 +120,8 @@ async fn join_at(key: Keypair, invitation: &Invitation, nickname: &str) -> Resul
     let unreachable = |message: String| CommandError::new(Failure::Unreachable, message);
     let tracker = peer_of(&invitation.tracker);
     let places = invitation.places.iter().filter_map(|place| place.to_string().parse::<Multiaddr>().ok()).collect();
-    let Net { handle, .. } =
-        net::spawn(key, &Listen::Nowhere, false, BufferPool::new(0), None).map_err(|error| unreachable(error.to_string()))?;
+    let Net { handle, .. } = net::spawn(key, &Listen::Nowhere, false, BufferPool::new(0), None, &Guard::default())
+        .map_err(|error| unreachable(error.to_string()))?;
     let tracker = handle.connect(tracker, places).await.map_err(|error| match error {
         DialError::WrongPeer { .. } => {
             CommandError::new(Failure::Verification, "another tracker answers there, and was told nothing; ask for a new invitation")
@@ -188,6 +188,7 @@ mod tests {
 
     use super::*;
     use crate::config::{PagePlan, Settings};
+    use crate::limits::NodeLimits;
 
     fn namespace(name: &str) -> Namespace {
         Namespace::new(name).unwrap()
@@ -208,6 +209,7 @@ mod tests {
             data_dir: PathBuf::new(),
             download_dir: PathBuf::new(),
             shares: Vec::new(),
+            share_for: Vec::new(),
             trackers: trackers.iter().map(|text| text.parse().unwrap()).collect(),
             dial: Vec::new(),
             namespace: name.map(namespace),
@@ -215,6 +217,7 @@ mod tests {
             listen: Listen::Nowhere,
             mdns: false,
             limit_up: None,
+            limits: NodeLimits::default(),
             page: PagePlan::Off,
             page_hosts: Vec::new(),
             one_shot: true,

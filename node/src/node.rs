@@ -3,7 +3,7 @@
 //! [`Node::start`] opens the data folder, starts the tasks and gives back a handle; [`Node::execute`] (in `commands.rs`)
 //! carries a command out. Nothing above this file knows a task, a swarm or a database.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::buffer::BufferPool;
 use potluck_common::identity::{self, IdentityError};
+use potluck_common::limits::Tally;
 use potluck_common::transport::key_of;
 use potluck_common::web::access::Access;
 use potluck_common::wire::index::Address;
@@ -30,11 +31,12 @@ use crate::downloads::{self, Downloads};
 use crate::error::{CommandError, Failure};
 use crate::indexer::Indexer;
 use crate::membership::{self, Party};
-use crate::net::{self, Identity, Inbound, Net, NetError, NetEvent};
+use crate::net::{self, Guard, Identity, Inbound, Net, NetError, NetEvent};
 use crate::shares::Shares;
-use crate::store::{MembershipRecord, ShareDir, ShareError, ShareRecord, State, StateError};
+use crate::sharing::open_shares;
+use crate::store::{MembershipRecord, ShareRecord, State, StateError};
 use crate::trackers::{self, Trackers};
-use crate::types::{Event, Item, JoinLine, ShareLine};
+use crate::types::{Event, Item, JoinLine};
 use crate::uploads::{self, Larder, PieceRequest, Uploads};
 
 /// Events that a face may be behind before it misses some.
@@ -65,6 +67,7 @@ struct Inner {
     trackers: Trackers,
     downloads: Downloads,
     uploads: Arc<Uploads>,
+    tally: Tally,
     state: Arc<State>,
     identified: watch::Receiver<u64>,
     events: broadcast::Sender<Event>,
@@ -100,13 +103,15 @@ impl Node {
         let me = key.public().to_peer_id();
         let my_key = key_of(&me).ok_or_else(|| CommandError::new(Failure::Other, "the identity key is of an unknown kind"))?;
         let Party { namespace, trackers, papers, is_read_only } = Party::choose(&config, memberships)?;
-        let shares = Arc::new(Shares::new(rand::random()));
+        let shares = Arc::new(Shares::new(rand::random(), namespace.clone()));
         let folders = if config.one_shot { Vec::new() } else { open_shares(&config, &remembered)? };
 
         let buffers = BufferPool::new(IDLE_BUFFERS);
+        let guard = Guard { limits: config.limits.clone(), tally: Tally::default() };
+        let tally = guard.tally.clone();
         let admission = papers.map(|papers| Admission::new(my_key, namespace.clone(), papers));
         let Net { handle, events: net_events, inbound } =
-            net::spawn(key.clone(), &config.listen, config.mdns, buffers.clone(), admission).map_err(net_error)?;
+            net::spawn(key.clone(), &config.listen, config.mdns, buffers.clone(), admission, &guard).map_err(net_error)?;
         let (events, first_events) = broadcast::channel(EVENT_QUEUE);
         let (net_sender, _) = broadcast::channel(NET_EVENT_QUEUE);
         let contacts = Arc::new(Contacts::default());
@@ -123,22 +128,28 @@ impl Node {
             resume: !config.one_shot,
             offers: (!config.one_shot).then(|| Arc::clone(&shares)),
             stream_dir: config.stream_dir(),
+            tally: tally.clone(),
         });
         let larder = Larder::new(Arc::clone(&shares), Arc::clone(&state), downloads.clone(), indexer.clone(), buffers);
         let reads = DiskThreads::for_pieces("potluck-reads")?;
-        let (uploads, piece_requests) = uploads::start(handle.clone(), larder, reads, config.limit_up, net_sender.subscribe());
+        let (uploads, piece_requests) =
+            uploads::start(handle.clone(), larder, reads, config.limits.slots(config.limit_up), tally.clone(), net_sender.subscribe());
 
         let (address_sender, addresses) = watch::channel(Vec::new());
         let (identified_sender, identified) = watch::channel(0);
-        let browse = Browse::new(browse::Setup {
-            shares: Arc::clone(&shares),
-            indexer: indexer.clone(),
-            net: handle.clone(),
-            namespace,
-            nickname: Text::truncated(&config.nickname),
-            me: my_key,
-            addresses: addresses.clone(),
-        });
+        let browse = Browse::new(
+            browse::Setup {
+                shares: Arc::clone(&shares),
+                indexer: indexer.clone(),
+                net: handle.clone(),
+                tally: tally.clone(),
+                namespace,
+                nickname: Text::truncated(&config.nickname),
+                me: my_key,
+                addresses: addresses.clone(),
+            },
+            config.limits.searches,
+        );
         let trackers = Trackers::start(trackers::Setup {
             asking: asking.clone(),
             shares: Arc::clone(&shares),
@@ -172,6 +183,7 @@ impl Node {
             trackers,
             downloads,
             uploads,
+            tally,
             state,
             identified,
             events,
@@ -229,6 +241,11 @@ impl Node {
 
     pub(crate) fn uploads(&self) -> &Uploads {
         &self.0.uploads
+    }
+
+    /// How often each limit stopped somebody, by name.
+    pub(crate) fn refusals(&self) -> Vec<(&'static str, u64)> {
+        self.0.tally.counts()
     }
 
     /// The node's own PeerId.
@@ -316,81 +333,6 @@ impl Node {
         }
         Ok(())
     }
-
-    fn open_folders(&self, folders: Vec<(String, PathBuf, Option<ShareDir>)>) {
-        for (name, path, dir) in folders {
-            self.0.shares.change(|table| table.open_share(&name, path, dir.map(Arc::new)));
-            self.0.indexer.list(&name);
-        }
-    }
-
-    /// Shares one more folder, now and after restarts.
-    pub(crate) async fn share_add(&self, name: Option<String>, dir: PathBuf, out: &Lines) -> Result<(), CommandError> {
-        let name = name.unwrap_or_else(|| ShareDir::default_name(&dir));
-        if self.0.shares.lock().has_share(&name) {
-            let message = format!("there is a share {name} already; choose another name with NAME={}", dir.display());
-            return Err(CommandError::new(Failure::Usage, message));
-        }
-        let opened = ShareDir::open(&name, &dir).map_err(|error| share_error(&error))?;
-        let record = ShareRecord { name: name.clone(), dir: dir.clone(), root: Some(opened.root()) };
-        self.0.state.put_share(&record).map_err(|error| state_error(&error))?;
-        self.open_folders(vec![(name.clone(), dir, Some(opened))]);
-        let line = self.0.shares.lines().into_iter().find(|line| line.name == name);
-        if let Some(line) = line {
-            out.send(Item::Share(line)).await;
-        }
-        Ok(())
-    }
-
-    /// The shares as the database knows them: a short-lived node opens none, so it cannot tell what is in them.
-    pub(crate) fn remembered_shares(&self) -> Result<Vec<ShareLine>, CommandError> {
-        let line = |share: ShareRecord| ShareLine {
-            name: share.name,
-            dir: share.dir.display().to_string(),
-            state: "offline".to_owned(),
-            files: 0,
-            bytes: 0,
-            hashed_bytes: 0,
-            skipped: Vec::new(),
-            skipped_count: 0,
-        };
-        Ok(self.0.state.shares().map_err(|error| state_error(&error))?.into_iter().map(line).collect())
-    }
-
-    /// Lists a share again, or all.
-    pub(crate) async fn share_rescan(&self, name: Option<&str>, out: &Lines) -> Result<(), CommandError> {
-        let known: Vec<String> = match name {
-            Some(name) => self.0.shares.lock().share_named(name).into_iter().collect(),
-            None => self.0.shares.lines().into_iter().map(|line| line.name).collect(),
-        };
-        if known.is_empty() {
-            let what = name.map_or_else(|| "nothing is shared".to_owned(), |name| format!("no share is called {name}"));
-            return Err(CommandError::new(Failure::NotFound, format!("{what}; `potluck share ls` lists the shares")));
-        }
-        known.iter().for_each(|name| self.0.indexer.list(name));
-        for line in self.0.shares.lines().into_iter().filter(|line| known.contains(&line.name)) {
-            out.send(Item::Share(line)).await;
-        }
-        Ok(())
-    }
-
-    /// Shares a folder no longer.
-    pub(crate) async fn share_remove(&self, name: &str, out: &Lines) -> Result<(), CommandError> {
-        let remembered = self.0.state.shares().map_err(|error| state_error(&error))?;
-        let stored = remembered.into_iter().find(|share| share.name == name || share.dir.as_os_str() == name).map(|share| share.name);
-        let open = self.0.shares.lock().share_named(name);
-        let Some(known) = open.or(stored) else {
-            return Err(CommandError::new(Failure::NotFound, format!("no share is called {name}; `potluck share ls` lists them")));
-        };
-        let line = self.0.shares.lines().into_iter().find(|line| line.name == known);
-        self.0.state.remove_share(&known).map_err(|error| state_error(&error))?;
-        self.0.shares.change(|table| table.close_share(&known));
-        self.0.indexer.list(&known); // it notices that the share is no more, and no longer watches its folder
-        if let Some(line) = line {
-            out.send(Item::Share(ShareLine { state: "removed".to_owned(), ..line })).await;
-        }
-        Ok(())
-    }
 }
 
 /// Opens identity and database. Blocks.
@@ -405,41 +347,7 @@ fn open_data_dir(dir: &Path) -> Result<OpenedFolder, CommandError> {
     Ok(OpenedFolder { key, state, shares, memberships })
 }
 
-/// Opens the folders of the command line, which must be there, and those that are remembered, which may be away.
-fn open_shares(config: &Config, remembered: &[ShareRecord]) -> Result<Vec<(String, PathBuf, Option<ShareDir>)>, CommandError> {
-    let mut all: Vec<(String, PathBuf, Option<ShareDir>)> = Vec::new();
-    for (name, dir) in &config.shares {
-        let name = name.clone().unwrap_or_else(|| ShareDir::default_name(dir));
-        if let Some((_, other, _)) = all.iter().find(|(known, _, _)| *known == name) {
-            let message = format!(
-                "{} and {} would both be shared as {name}; give one another name with --share NAME=DIR",
-                other.display(),
-                dir.display()
-            );
-            return Err(CommandError::new(Failure::Usage, message));
-        }
-        let opened = ShareDir::open(&name, dir).map_err(|error| share_error(&error))?;
-        all.push((name, dir.clone(), Some(opened)));
-    }
-    for share in remembered {
-        if all.iter().any(|(known, _, _)| *known == share.name) {
-            continue;
-        }
-        let opened = ShareDir::open(&share.name, &share.dir).and_then(|dir| dir.check(share.root).map(|()| dir));
-        if let Err(error) = &opened {
-            tracing::warn!(share = %share.name, "{error}");
-        }
-        all.push((share.name.clone(), share.dir.clone(), opened.ok()));
-    }
-    Ok(all)
-}
-
-fn share_error(error: &ShareError) -> CommandError {
-    let failure = if matches!(error, ShareError::BadName { .. }) { Failure::Usage } else { Failure::LocalFile };
-    CommandError::new(failure, error.to_string())
-}
-
-fn state_error(error: &StateError) -> CommandError {
+pub(crate) fn state_error(error: &StateError) -> CommandError {
     CommandError::new(Failure::LocalFile, error.to_string())
 }
 

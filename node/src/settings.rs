@@ -4,6 +4,7 @@ use crate::commands::Lines;
 use crate::config::Config;
 use crate::error::{CommandError, Failure};
 use crate::node::Node;
+use crate::store::ShareDir;
 use crate::types::{Event, Item, SettingLine};
 
 /// Settings that are taken over while the node runs; the others wait for its next start.
@@ -47,7 +48,9 @@ impl Node {
     async fn share_more(&self, new: &Config) -> Result<(), CommandError> {
         let shared: Vec<String> = self.shares().lines().into_iter().map(|line| line.dir).collect();
         for (name, dir) in new.shares.iter().filter(|(_, dir)| !shared.contains(&dir.display().to_string())) {
-            self.share_add(name.clone(), dir.clone(), &Lines::to_nobody()).await?;
+            let share = name.clone().unwrap_or_else(|| ShareDir::default_name(dir));
+            let guests: Vec<String> = new.share_for.iter().filter(|(of, _)| *of == share).map(|(_, guest)| guest.to_string()).collect();
+            self.share_add(name.clone(), dir.clone(), &guests, &Lines::to_nobody()).await?;
         }
         Ok(())
     }

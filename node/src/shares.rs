@@ -2,20 +2,26 @@
 //!
 //! One table under one lock, never held across an await or a read from disk. `indexer.rs` fills it; trackers.rs
 //! publishes its journal; uploads.rs asks it where a content lies; browse.rs answers searches from its index.
+//!
+//! A share that is not for everybody keeps its entries on a shelf of its own: they are in no journal that is published, and
+//! `told.rs` shows them to those only whom the share is for.
 
 mod offers;
+mod told;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use potluck_common::content_id::ContentId;
+use potluck_common::namespace::Namespace;
 use potluck_common::search::{Index, PeerNo};
 use potluck_common::share_path::SharePath;
 use potluck_common::wire::index::Entry;
 use tokio::sync::watch;
 
 use self::offers::Offers;
+use crate::core::audience::{Audience, Reader, Readers};
 use crate::core::journal::Journal;
 use crate::store::{ShareDir, Stamp};
 use crate::types::ShareLine;
@@ -36,6 +42,8 @@ pub(crate) struct Shares {
 
 /// Everything that is known of the shares.
 pub(crate) struct Table {
+    /// The namespace that the node is in: what is for others is not for everybody here.
+    namespace: Namespace,
     shares: BTreeMap<String, Share>,
     /// Every file that was found, by path.
     files: HashMap<SharePath, Stamp>,
@@ -43,14 +51,18 @@ pub(crate) struct Table {
     contents: HashMap<ContentId, Vec<SharePath>>,
     /// What is offered beside them.
     offers: Offers,
-    /// What of them is told, and since when.
+    /// What of them is told to everybody, and since when.
     pub(crate) journal: Journal,
-    /// What of them is found.
-    pub(crate) index: Index,
+    /// What of them is found by everybody.
+    index: Index,
 }
 
 /// One share.
 struct Share {
+    audience: Audience,
+    readers: Readers,
+    /// Its entries, if it is not for everybody.
+    shelf: Option<Box<Shelf>>,
     path: PathBuf,
     /// `None` while its folder is away.
     dir: Option<Arc<ShareDir>>,
@@ -60,6 +72,13 @@ struct Share {
     hashed_bytes: u64,
     skipped: Vec<String>,
     skipped_count: u64,
+}
+
+/// The entries of a share that is not for everybody.
+struct Shelf {
+    /// Never published.
+    journal: Journal,
+    index: Index,
 }
 
 /// How far a share is.
@@ -94,16 +113,15 @@ pub(crate) struct FoundFile {
 }
 
 impl Shares {
-    pub(crate) fn new(epoch: u64) -> Self {
-        let mut index = Index::new();
-        index.set_online(ME, true);
+    pub(crate) fn new(epoch: u64, namespace: Namespace) -> Self {
         let table = Table {
+            namespace,
             shares: BTreeMap::new(),
             files: HashMap::new(),
             contents: HashMap::new(),
             offers: Offers::default(),
             journal: Journal::new(epoch),
-            index,
+            index: own_index(),
         };
         Self { table: Mutex::new(table), revision: watch::Sender::new(0), tending: Mutex::new(()) }
     }
@@ -122,18 +140,30 @@ impl Shares {
         result
     }
 
-    /// Keeps the index small and fast: joins its segments off the lock, tidies it in short steps. Takes what time it
+    /// Keeps the indexes small and fast: joins their segments off the lock, tidies them in short steps. Takes what time it
     /// needs; for threads that may.
     pub(crate) fn tend_index(&self) {
         let Ok(_only_one) = self.tending.try_lock() else { return };
+        self.tend(&|table| Some(&mut table.index));
+        let limited: Vec<String> =
+            self.lock().shares.iter().filter(|(_, share)| share.shelf.is_some()).map(|(name, _)| name.clone()).collect();
+        for name in limited {
+            self.tend(&|table| Some(&mut table.shares.get_mut(&name)?.shelf.as_mut()?.index));
+        }
+    }
+
+    /// Tends one index, until there is nothing to do or it is no more.
+    fn tend(&self, of: &dyn Fn(&mut Table) -> Option<&mut Index>) {
         loop {
-            let job = self.lock().index.next_job();
+            let Some(job) = of(&mut self.lock()).map(Index::next_job) else { return };
             match job {
                 Some(job) => {
                     let done = job.run();
-                    self.lock().index.finish_job(done);
+                    if let Some(index) = of(&mut self.lock()) {
+                        index.finish_job(done);
+                    }
                 }
-                None if self.lock().index.tidy() => {}
+                None if of(&mut self.lock()).is_some_and(Index::tidy) => {}
                 None => return,
             }
         }
@@ -149,33 +179,45 @@ impl Shares {
         self.lock().shares.iter().map(|(name, share)| share.line(name)).collect()
     }
 
-    /// Files and bytes that are offered, and bytes that are hashed.
-    pub(crate) fn totals(&self) -> (u64, u64, u64) {
+    /// Files and bytes that are offered to a reader, and bytes that are hashed.
+    pub(crate) fn totals(&self, reader: &Reader) -> (u64, u64, u64) {
         let table = self.lock();
         table
             .shares
             .values()
+            .filter(|share| share.readers.include(reader))
             .fold((0, 0, 0), |(files, bytes, hashed), share| (files + share.files, bytes + share.bytes, hashed + share.hashed_bytes))
     }
 }
 
 impl Table {
-    /// Adds a share, or puts its folder back in place.
-    pub(crate) fn open_share(&mut self, name: &str, path: PathBuf, dir: Option<Arc<ShareDir>>) {
-        let state = if dir.is_some() { ShareState::Listing } else { ShareState::Offline };
-        let share = self.shares.entry(name.to_owned()).or_insert_with(|| Share {
-            path: path.clone(),
+    /// Adds a share. `dir` is `None` while its folder is away.
+    pub(crate) fn add_share(&mut self, name: &str, path: PathBuf, dir: Option<Arc<ShareDir>>, audience: Audience) {
+        let readers = audience.readers(&self.namespace);
+        let shelf = (readers != Readers::Everybody).then(|| Box::new(Shelf { journal: Journal::new(0), index: own_index() }));
+        let share = Share {
+            audience,
+            readers,
+            shelf,
+            path,
             dir: None,
-            state,
+            state: ShareState::Offline,
             files: 0,
             bytes: 0,
             hashed_bytes: 0,
             skipped: Vec::new(),
             skipped_count: 0,
-        });
-        share.path = path;
-        share.dir = dir;
-        share.state = state;
+        };
+        self.shares.insert(name.to_owned(), share);
+        self.open_share(name, dir);
+    }
+
+    /// Puts the folder of a share in its place, or takes it away. A share that is no more stays so.
+    pub(crate) fn open_share(&mut self, name: &str, dir: Option<Arc<ShareDir>>) {
+        if let Some(share) = self.shares.get_mut(name) {
+            share.state = if dir.is_some() { ShareState::Listing } else { ShareState::Offline };
+            share.dir = dir;
+        }
     }
 
     pub(crate) fn has_share(&self, name: &str) -> bool {
@@ -192,7 +234,7 @@ impl Table {
         self.shares.iter().find_map(|(name, share)| {
             let within = path.strip_prefix(&share.path).ok()?.to_str()?;
             let shared = SharePath::parse(&format!("{name}/{within}")).ok()?;
-            let entry = self.journal.get(&shared)?.clone();
+            let entry = self.entry(&shared)?.clone();
             Some((shared, entry))
         })
     }
@@ -244,9 +286,26 @@ impl Table {
         self.files.get(path).copied()
     }
 
-    /// Takes a file that is there. Nothing happens when it is known as it is.
+    /// What is known of a file.
+    pub(crate) fn entry(&self, path: &SharePath) -> Option<&Entry> {
+        let shelf = self.shares.get(path.share()).and_then(|share| share.shelf.as_ref());
+        shelf.map_or(&self.journal, |shelf| &shelf.journal).get(path)
+    }
+
+    /// Where the entries of a share are kept.
+    fn kept_in(&mut self, share: &str) -> (&mut Journal, &mut Index) {
+        match self.shares.get_mut(share).and_then(|share| share.shelf.as_mut()) {
+            Some(shelf) => (&mut shelf.journal, &mut shelf.index),
+            None => (&mut self.journal, &mut self.index),
+        }
+    }
+
+    /// Takes a file that is there. Nothing happens when it is known as it is, or its share is no more.
     pub(crate) fn put(&mut self, file: &FoundFile) {
-        let known = self.journal.get(&file.path).map(|entry| entry.content_id);
+        if !self.shares.contains_key(file.path.share()) {
+            return; // it was being listed when it was removed: who it was for is not known any more
+        }
+        let known = self.entry(&file.path).map(|entry| entry.content_id);
         let same = self.files.get(&file.path) == Some(&file.stamp);
         if same && known.is_some_and(|content_id| content_id == file.content_id || file.content_id.is_none()) {
             return;
@@ -263,8 +322,9 @@ impl Table {
             share.hashed_bytes += file.content_id.map_or(0, |_| file.size);
         }
         let entry = Entry { path: file.path.clone(), size: file.size, mtime: file.mtime, content_id: file.content_id };
-        self.index.put(ME, &entry);
-        self.journal.put(entry);
+        let (journal, index) = self.kept_in(file.path.share());
+        index.put(ME, &entry);
+        journal.put(entry);
     }
 
     /// Takes the content of a file, if the file is still what was hashed.
@@ -272,7 +332,7 @@ impl Table {
         if self.files.get(path) != Some(&stamp) {
             return;
         }
-        let Some(entry) = self.journal.get(path) else { return };
+        let Some(entry) = self.entry(path) else { return };
         let file = FoundFile { path: path.clone(), size: entry.size, mtime: entry.mtime, stamp, content_id: Some(content_id) };
         self.put(&file);
     }
@@ -282,13 +342,13 @@ impl Table {
         if self.files.remove(path).is_none() {
             return;
         }
-        let Some(entry) = self.journal.get(path) else { return };
+        let Some((size, content_id)) = self.entry(path).map(|entry| (entry.size, entry.content_id)) else { return };
         if let Some(share) = self.shares.get_mut(path.share()) {
             share.files = share.files.saturating_sub(1);
-            share.bytes = share.bytes.saturating_sub(entry.size);
-            share.hashed_bytes = share.hashed_bytes.saturating_sub(entry.content_id.map_or(0, |_| entry.size));
+            share.bytes = share.bytes.saturating_sub(size);
+            share.hashed_bytes = share.hashed_bytes.saturating_sub(content_id.map_or(0, |_| size));
         }
-        if let Some(id) = entry.content_id
+        if let Some(id) = content_id
             && let Some(paths) = self.contents.get_mut(&id)
         {
             paths.retain(|known| known != path);
@@ -296,8 +356,9 @@ impl Table {
                 self.contents.remove(&id);
             }
         }
-        self.index.remove(ME, path);
-        self.journal.remove(path);
+        let (journal, index) = self.kept_in(path.share());
+        index.remove(ME, path);
+        journal.remove(path);
     }
 
     /// Forgets the files of a share for which `keep` does not hold.
@@ -312,6 +373,12 @@ impl Table {
         self.shares.remove(name);
     }
 
+    /// Whether a content is here, but only in shares that are not for this reader.
+    pub(crate) fn is_kept_from(&self, id: &ContentId, reader: &Reader) -> bool {
+        let is_for = |path: &SharePath| self.shares.get(path.share()).is_some_and(|share| share.readers.include(reader));
+        self.contents.get(id).is_some_and(|paths| !paths.iter().any(is_for))
+    }
+
     /// Where a content can be read, as far as is known; the first place is as good as any.
     pub(crate) fn place(&self, id: &ContentId) -> Option<Place> {
         self.contents.get(id)?.iter().find_map(|path| {
@@ -319,6 +386,13 @@ impl Table {
             Some(Place { dir, path: path.clone(), stamp: self.stamp(path)? })
         })
     }
+}
+
+/// An index of what the node itself has.
+fn own_index() -> Index {
+    let mut index = Index::new();
+    index.set_online(ME, true);
+    index
 }
 
 impl Share {
@@ -332,6 +406,7 @@ impl Share {
         ShareLine {
             name: name.to_owned(),
             dir: self.path.display().to_string(),
+            guests: self.audience.names(),
             state: state.to_owned(),
             files: self.files,
             bytes: self.bytes,

@@ -5,6 +5,7 @@
 
 mod event;
 mod settings;
+mod shares;
 mod transfers;
 mod verify;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use event::Event;
 pub use settings::{CheckLine, CheckState, Origin, SettingLine};
+pub use shares::ShareLine;
 pub use transfers::{DownloadAction, DownloadLine, DownloadPriority, LimitsLine, LinkLine, PieceMap, SourceLine, TransferLine, UploadLine};
 pub use verify::VerifyLine;
 
@@ -79,6 +81,9 @@ pub enum Command {
         name: Option<String>,
         /// The folder; absolute.
         dir: PathBuf,
+        /// Who it is for, each a PeerId or a namespace; empty: everybody.
+        #[serde(default, rename = "for")]
+        guests: Vec<String>,
     },
     /// Share a folder no longer. Its files stay where they are.
     ShareRemove {
@@ -387,27 +392,6 @@ pub struct DialLine {
     pub agent: String,
     /// Whether it is a tracker.
     pub tracker: bool,
-}
-
-/// A share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ShareLine {
-    /// Its name.
-    pub name: String,
-    /// Its folder on this machine; peers are never told.
-    pub dir: String,
-    /// `listing`, `hashing`, `ready`, or `offline`.
-    pub state: String,
-    /// Files.
-    pub files: u64,
-    /// Bytes in them.
-    pub bytes: u64,
-    /// Bytes that are hashed.
-    pub hashed_bytes: u64,
-    /// What is not shared, and why: some of it.
-    pub skipped: Vec<String>,
-    /// How much is not shared.
-    pub skipped_count: u64,
 }
 
 /// How the node is.

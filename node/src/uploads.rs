@@ -3,6 +3,8 @@
 //! A request is weighed by the bytes that it asks for; core/upload_slots.rs decides when it is served. Reading runs on
 //! disk threads, into buffers that are used again.
 
+mod lagging;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +15,16 @@ use potluck_common::buffer::BufferPool;
 use potluck_common::codec::{Malformed, PieceAnswer};
 use potluck_common::content_id::ContentId;
 use potluck_common::geometry::{Geometry, PIECE_BYTES};
+use potluck_common::limits::{Stop, Tally};
 use potluck_common::transport::key_of;
 use potluck_common::wire::piece::{FileAnswer, Header, MAX_HASHES, MAX_HAVE, Request};
 use potluck_common::wire::{Bounded, MAX_BODY_BYTES, Refusal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
+use self::lagging::Lagging;
 use crate::clock::now;
+use crate::core::audience::Reader;
 use crate::core::upload_ledger::{Upload, UploadKey, UploadLedger};
 use crate::core::upload_slots::{self, ServeId, UploadSlots, Verdict};
 use crate::disk_threads::DiskThreads;
@@ -39,8 +44,6 @@ const OPEN_FILES: usize = 32;
 const SMALL_BYTES: u64 = 4 << 10;
 /// An answer that is not sent after this time makes room for another: who reads slowly must not keep all others waiting.
 const SLOT_TIME: Duration = Duration::from_secs(5);
-/// Answers that are under way beyond that time, with a body each. When there are more, whoever has most of them is disconnected.
-const MAX_LAGGING: usize = 64;
 /// How often the rate is measured.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -119,6 +122,7 @@ struct Server {
     disk: DiskThreads,
     uploads: Arc<Uploads>,
     slots: UploadSlots,
+    tally: Tally,
     /// Requests that wait for a slot.
     waiting: HashMap<ServeId, (PeerId, Request, PieceReply)>,
     finished: mpsc::Sender<ServeId>,
@@ -126,28 +130,26 @@ struct Server {
     next: u64,
 }
 
-/// Answers that take long, by who reads them.
-#[derive(Default)]
-struct Lagging(Mutex<HashMap<PeerId, usize>>);
-
 /// Starts the task; requests go to the sender that it gives back.
 pub(crate) fn start(
     net: NetHandle,
     larder: Larder,
     disk: DiskThreads,
-    limit_up: Option<u64>,
+    slots: upload_slots::Config,
+    tally: Tally,
     events: broadcast::Receiver<NetEvent>,
 ) -> (Arc<Uploads>, mpsc::Sender<PieceRequest>) {
     let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
     let (finished, finished_queue) = mpsc::channel(FINISHED_QUEUE);
-    let uploads = Arc::new(Uploads::new(limit_up));
-    let slots = UploadSlots::new(upload_slots::Config { limit_up, ..upload_slots::Config::default() });
+    let uploads = Arc::new(Uploads::new(slots.limit_up));
+    let slots = UploadSlots::new(slots);
     let server = Server {
         net,
         larder,
         disk,
         uploads: Arc::clone(&uploads),
         slots,
+        tally,
         waiting: HashMap::new(),
         finished,
         lagging: Arc::default(),
@@ -223,7 +225,10 @@ impl Server {
             Verdict::Queued { .. } => {
                 self.waiting.insert(id, (peer, request, reply));
             }
-            Verdict::Refuse(why) => self.refuse(reply, why, Some(self.slots.ahead_of(&key))),
+            Verdict::Refuse(why) => {
+                self.tally.count(Stop::Uploads);
+                self.refuse(reply, why, Some(self.slots.ahead_of(&key)));
+            }
         }
     }
 
@@ -242,12 +247,13 @@ impl Server {
         let (net, larder, uploads, finished) = (self.net.clone(), self.larder.clone(), Arc::clone(&self.uploads), self.finished.clone());
         let disk = self.disk.clone();
         let key = key_of(&peer).zip(shown_content(&request)).map(|(peer, content_id)| UploadKey { peer, content_id });
-        let lagging = Arc::clone(&self.lagging);
+        let (lagging, tally) = (Arc::clone(&self.lagging), self.tally.clone());
         tokio::spawn(async move {
             let mut holds_slot = true;
             if reply.is_open() {
                 key.inspect(|key| uploads.ledger().begin(*key, now()));
-                let answer = disk.run(move || larder.answer(&request)).await;
+                let reader = key_of(&peer).map(Reader::Peer);
+                let answer = disk.run(move || larder.answer(reader, &request)).await;
                 let answer = answer.unwrap_or_else(|| Header::Refused { why: Refusal::Unavailable, queue: None }.into());
                 let bytes = answer.body.len() as u64;
                 // The slot is held until the last byte is with the system, or for too long; the body stays in memory.
@@ -259,6 +265,7 @@ impl Server {
                         let _ = finished.send(id).await; // the node is stopping
                         if let Some(slowest) = lagging.begin(peer) {
                             tracing::info!(peer = %slowest, "event=slow_reader");
+                            tally.count(Stop::SlowReader);
                             net.disconnect(slowest).await;
                         }
                         let sent = sending.await;
@@ -289,27 +296,6 @@ fn shown_content(request: &Request) -> Option<Option<ContentId>> {
     }
 }
 
-impl Lagging {
-    /// One more for a peer. Returns who has most when there are too many.
-    fn begin(&self, peer: PeerId) -> Option<PeerId> {
-        let mut lagging = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *lagging.entry(peer).or_default() += 1;
-        let is_too_much = lagging.values().sum::<usize>() > MAX_LAGGING;
-        lagging.iter().max_by_key(|(_, count)| **count).filter(|_| is_too_much).map(|(peer, _)| *peer)
-    }
-
-    /// One less.
-    fn end(&self, peer: &PeerId) {
-        let mut lagging = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = lagging.get_mut(peer) {
-            *count -= 1;
-            if *count == 0 {
-                lagging.remove(peer);
-            }
-        }
-    }
-}
-
 /// Bytes that a request may make us send.
 fn weight(request: &Request) -> u64 {
     match request {
@@ -325,14 +311,25 @@ impl Larder {
     }
 
     /// Reads the answer to a request. Blocks.
-    fn answer(&self, request: &Request) -> PieceAnswer {
+    fn answer(&self, reader: Option<Reader>, request: &Request) -> PieceAnswer {
+        let Some(reader) = reader else { return Header::Refused { why: Refusal::NotFound, queue: None }.into() };
         let answer = match request {
+            Request::Hashes { content_id, .. } | Request::Piece { content_id, .. } | Request::Have { content_id, .. }
+                if self.is_kept_from(content_id, &reader) =>
+            {
+                Err(Refusal::NotFound)
+            }
             Request::Hashes { content_id, from } => self.hashes(content_id, *from),
             Request::Piece { content_id, piece } => self.piece(content_id, *piece),
-            Request::Files { content_ids } => Ok(self.files(content_ids)),
+            Request::Files { content_ids } => Ok(self.files(&reader, content_ids)),
             Request::Have { content_id, from } => self.have(content_id, *from),
         };
         answer.unwrap_or_else(|why| Header::Refused { why, queue: None }.into())
+    }
+
+    /// Whether a reader must not know that a content is here: the answer is then that of a content that is not.
+    fn is_kept_from(&self, id: &ContentId, reader: &Reader) -> bool {
+        self.shares.lock().is_kept_from(id, reader)
     }
 
     /// Where a content can be read: in a share, or where a download of it is.
@@ -382,7 +379,7 @@ impl Larder {
     }
 
     /// Reads as many of the files, whole and in order, as fit in one body.
-    fn files(&self, ids: &[ContentId]) -> PieceAnswer {
+    fn files(&self, reader: &Reader, ids: &[ContentId]) -> PieceAnswer {
         let Some(mut body) = self.buffers.take(MAX_BODY_BYTES) else {
             return Header::Refused { why: Refusal::Unavailable, queue: None }.into();
         };
@@ -390,7 +387,8 @@ impl Larder {
         let mut files = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(rest) = body.get_mut(used..) else { break };
-            match self.file(id, rest) {
+            let file = if self.is_kept_from(id, reader) { Err(Refusal::NotFound) } else { self.file(id, rest) };
+            match file {
                 Ok(Some(length)) => {
                     used += length;
                     files.push(FileAnswer::Length(length as u32));

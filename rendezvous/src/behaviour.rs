@@ -8,19 +8,15 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{identify, mdns, ping, rendezvous};
 use potluck_common::gate::{Doorkeeper, Gate};
-use potluck_common::host_limits;
+use potluck_common::host_limits::{self, HostLimits};
+use potluck_common::limits::Tally;
 use potluck_common::transport::{AdmitBehaviour, IndexBehaviour, admit_behaviour, index_behaviour};
 use potluck_common::wire::IDENTIFY_PROTOCOL;
 
+use crate::clock;
 use crate::config::Config;
 use crate::rooms::{Rooms, Seating};
 
-/// Connections at once; one costs about 41 KiB, all of them 400 MiB.
-const MAX_CONNECTIONS: u32 = 10_000;
-/// Connections whose handshake is going on; each costs half a millisecond of one core.
-const MAX_PENDING: u32 = 256;
-/// Connections of one peer: TCP and QUIC, and as many that are dead but not given up yet.
-const MAX_CONNECTIONS_PER_PEER: u32 = 4;
 /// How often each connection is pinged; see [`SILENCE`](crate::liveness::SILENCE).
 pub const PING_INTERVAL: Duration = Duration::from_secs(3);
 /// After two answers that take longer, the connection is closed. The peer was called silent long before.
@@ -38,7 +34,7 @@ pub(crate) struct Behaviour {
     /// First, so that a connection over the limit costs nothing else.
     limits: connection_limits::Behaviour,
     /// How many from one address and one network.
-    host_limits: host_limits::Behaviour,
+    pub(crate) host_limits: host_limits::Behaviour,
     /// Says who we are: a tracker is known by the rendezvous protocol in its list.
     identify: identify::Behaviour,
     /// Finds the peers that are gone without a word.
@@ -55,10 +51,13 @@ pub(crate) struct Behaviour {
 
 impl Behaviour {
     /// Composes it. Without mDNS when the system refuses it: a tracker is of use without.
-    pub(crate) fn new(key: &Keypair, config: &Config, doors: (Doorkeeper, Seating)) -> Self {
+    pub(crate) fn new(key: &Keypair, config: &Config, doors: (Doorkeeper, Seating), tally: Tally) -> Self {
         let (doorkeeper, seating) = doors;
         let lease = config.lease;
-        let (namespaces, peers) = (config.limits.namespaces_per_peer + 1, config.limits.peers_per_namespace);
+        let index = config.limits.index;
+        let (namespaces, peers) = (whole(index.namespaces_per_peer).saturating_add(1), whole(index.peers_per_namespace));
+        let net = &config.limits.net;
+        let most = |limit: u64| Some(u32::try_from(limit).unwrap_or(u32::MAX));
         let server = move || {
             rendezvous::server::Behaviour::new(
                 rendezvous::server::Config::default()
@@ -70,12 +69,12 @@ impl Behaviour {
             )
         };
         Self {
-            host_limits: host_limits::Behaviour::new(config.hosts),
+            host_limits: host_limits::Behaviour::new(HostLimits::new(net, config.limit_loopback), tally, clock::now),
             limits: connection_limits::Behaviour::new(
                 ConnectionLimits::default()
-                    .with_max_pending_incoming(Some(MAX_PENDING))
-                    .with_max_established_incoming(Some(MAX_CONNECTIONS))
-                    .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER)),
+                    .with_max_pending_incoming(most(net.pending))
+                    .with_max_established_incoming(most(net.connections))
+                    .with_max_established_per_peer(most(net.connections_per_peer)),
             ),
             identify: identify::Behaviour::new(
                 identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
@@ -89,6 +88,11 @@ impl Behaviour {
             mdns: Toggle::from(config.mdns.then(|| start_mdns(key)).flatten()),
         }
     }
+}
+
+/// A limit as a length.
+fn whole(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 fn start_mdns(key: &Keypair) -> Option<mdns::tokio::Behaviour> {

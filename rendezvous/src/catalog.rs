@@ -345,6 +345,9 @@ impl Catalog {
     /// The registration of a peer, made when there is none and room for it.
     fn place(&mut self, namespace: &Namespace, peer: PeerKey, now: Instant) -> Result<Place<'_>, OverQuota> {
         if !self.groups.get(namespace).is_some_and(|group| group.registrations.contains_key(&peer)) {
+            if self.admit(namespace, &peer).is_err() {
+                self.make_room(namespace);
+            }
             self.admit(namespace, &peer)?;
         }
         self.memberships.entry(peer).or_default().insert(namespace.clone());
@@ -365,11 +368,29 @@ impl Catalog {
     /// Whether one more registration is within the limits.
     fn admit(&self, namespace: &Namespace, peer: &PeerKey) -> Result<(), OverQuota> {
         let group_has_room = match self.groups.get(namespace) {
-            Some(group) => group.registrations.len() < self.limits.peers_per_namespace,
-            None => self.groups.len() < self.limits.namespaces,
+            Some(group) => (group.registrations.len() as u64) < self.limits.peers_per_namespace,
+            None => (self.groups.len() as u64) < self.limits.namespaces,
         };
-        let peer_has_room = self.memberships.get(peer).map_or(0, BTreeSet::len) < self.limits.namespaces_per_peer;
+        let peer_has_room = (self.memberships.get(peer).map_or(0, BTreeSet::len) as u64) < self.limits.namespaces_per_peer;
         if group_has_room && peer_has_room { Ok(()) } else { Err(OverQuota) }
+    }
+
+    /// Where a namespace, or the list of them, is full: forgets somebody who is away, who has no files before who has some, and who
+    /// has been away longest first. So who takes all the room has to stay connected, and connections are limited by where they
+    /// come from.
+    fn make_room(&mut self, namespace: &Namespace) {
+        let is_full = self.groups.get(namespace).is_some_and(|group| group.registrations.len() as u64 >= self.limits.peers_per_namespace);
+        let lacks_group = !self.groups.contains_key(namespace) && self.groups.len() as u64 >= self.limits.namespaces;
+        let forgotten: Vec<(Namespace, PeerKey)> = if is_full {
+            let longest_away = self.groups.get(namespace).and_then(Group::longest_away);
+            longest_away.map(|peer| (namespace.clone(), peer)).into_iter().collect()
+        } else if lacks_group {
+            let deserted = self.groups.iter().find(|(_, group)| group.registrations.values().all(|one| !one.presence.is_told()));
+            deserted.into_iter().flat_map(|(name, group)| group.registrations.keys().map(|peer| (name.clone(), *peer))).collect()
+        } else {
+            Vec::new()
+        };
+        forgotten.iter().for_each(|(namespace, peer)| self.withdraw(namespace, peer));
     }
 
     fn change_presence(&mut self, peer: &PeerKey, change: impl Fn(&Registration) -> Presence) {
@@ -388,6 +409,13 @@ impl Group {
         let Some(mut registration) = self.registrations.remove(peer) else { return };
         registration.drop_files(&mut self.index, held, shelves);
         self.numbers.take_back(registration.no);
+    }
+
+    /// Of those that are away, who has no files before who has some, and then whose lease ends first.
+    fn longest_away(&self) -> Option<PeerKey> {
+        let away = self.registrations.iter().filter(|(_, registration)| !registration.presence.is_told());
+        let order = |(_, registration): &(&PeerKey, &Registration)| (self.index.totals(registration.no).files > 0, registration.expires_at);
+        away.min_by_key(order).map(|(peer, _)| *peer)
     }
 
     /// A page of the peers that may be told of, in the order of their keys.
@@ -708,6 +736,31 @@ mod tests {
         assert!(is_taken(catalog.publish(peer(3), &to("b"), now)));
         assert_eq!(catalog.publish(peer(4), &to("c"), now), Published::OverQuota, "too many namespaces");
         assert!(is_taken(catalog.publish(peer(1), &to("a"), now)), "who is there can renew");
+    }
+
+    /// G054: throw-away identities do not lock out who comes later.
+    #[test]
+    fn who_is_away_makes_room_in_a_full_namespace_and_who_is_there_does_not() {
+        let now = some_time();
+        let mut catalog = catalog(Limits { namespaces: 2, peers_per_namespace: 3, ..Limits::default() });
+        let to = |name: &str| Publish { namespace: group(name), ..publish(0, 1, []) };
+        for number in 1..4 {
+            assert!(is_taken(catalog.publish(peer(number), &to("a"), now)));
+        }
+        for number in [1, 2] {
+            catalog.handle_lost(&peer(number), now);
+        }
+        assert_eq!(catalog.publish(peer(4), &to("a"), now), Published::OverQuota, "they may come back in a moment");
+        catalog.handle_tick(now + GRACE);
+        assert!(is_taken(catalog.publish(peer(4), &to("a"), now + GRACE)));
+        assert!(is_taken(catalog.publish(peer(5), &to("a"), now + GRACE)));
+        assert_eq!(catalog.publish(peer(6), &to("a"), now + GRACE), Published::OverQuota, "all are there");
+
+        assert!(is_taken(catalog.publish(peer(7), &to("b"), now + GRACE)));
+        assert_eq!(catalog.publish(peer(8), &to("c"), now + GRACE), Published::OverQuota);
+        catalog.handle_lost(&peer(7), now + GRACE);
+        catalog.handle_tick(now + GRACE * 2);
+        assert!(is_taken(catalog.publish(peer(8), &to("c"), now + GRACE * 2)), "a deserted namespace makes room");
     }
 
     #[test]

@@ -6,10 +6,9 @@ use std::time::Duration;
 use clap::Parser;
 use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use libp2p::Multiaddr;
-use potluck_common::host_limits::{HostLimits, MAX_PER_ADDRESS, MAX_PER_NETWORK};
 use potluck_common::invitation::Place;
+use potluck_common::limits::set;
 use potluck_common::namespace::Namespace;
-use potluck_rendezvous::quota::Limits;
 use potluck_rendezvous::{CERTIFICATE_LIFE, Config, DEFAULT_LEASE};
 
 use crate::verbs::Verb;
@@ -79,8 +78,8 @@ pub(crate) struct Cli {
     index: Option<String>,
 
     /// Most files that one node may offer in a group
-    #[arg(long, value_name = "N", default_value_t = Limits::default().files_per_peer)]
-    max_files_per_peer: u64,
+    #[arg(long, value_name = "N")]
+    max_files_per_peer: Option<u64>,
 
     /// Print one JSON object a line on stdout: {"event":"listening","address":…} for each address.
     #[arg(long, global = true)]
@@ -95,12 +94,16 @@ pub(crate) struct Cli {
     pub(crate) verbose: bool,
 
     /// Most connections from one address, or one /64 of IPv6; this machine's own are not counted
-    #[arg(long, value_name = "N", default_value_t = MAX_PER_ADDRESS)]
-    max_per_address: u32,
+    #[arg(long, value_name = "N")]
+    max_per_address: Option<u64>,
 
     /// Most connections from one network: a /24 of IPv4, a /48 of IPv6
-    #[arg(long, value_name = "N", default_value_t = MAX_PER_NETWORK)]
-    max_per_network: u32,
+    #[arg(long, value_name = "N")]
+    max_per_network: Option<u64>,
+
+    /// Set a limit of what others may cost; repeat for several. docs/ADMINISTRATORS.md has them all
+    #[arg(long, value_name = "NAME=N", env = "POTLUCK_LIMIT", hide_env_values = true, value_delimiter = ',')]
+    limit: Vec<String>,
 
     /// Count connections of this machine too.
     #[arg(long, hide = true)]
@@ -123,14 +126,20 @@ impl Cli {
             given => (given.to_vec(), Vec::new()),
         };
         let config = Config::new(self.data_dir()?);
+        let mut limits = config.limits.clone();
+        limits.index.files_per_peer = self.max_files_per_peer.unwrap_or(limits.index.files_per_peer);
+        let net = &mut limits.net;
+        net.connections_per_address = self.max_per_address.unwrap_or(net.connections_per_address);
+        net.connections_per_network = self.max_per_network.unwrap_or(net.connections_per_network);
+        self.limit.iter().try_for_each(|limit| set(limits.fields(), limit))?;
         Ok(Config {
             listen,
             listen_if_possible,
             mdns: !self.no_mdns,
             database: self.index,
-            limits: Limits { files_per_peer: self.max_files_per_peer, ..config.limits },
             lease: Duration::from_secs(self.lease),
-            hosts: HostLimits { per_address: self.max_per_address, per_network: self.max_per_network, loopback_too: self.limit_loopback },
+            limits,
+            limit_loopback: self.limit_loopback,
             private: self.private,
             namespace: self.namespace,
             external: self.address,
@@ -177,6 +186,15 @@ mod tests {
         assert_eq!((config.listen.len(), config.listen_if_possible.len()), (2, 0));
         assert!(!config.mdns);
         assert_eq!(config.lease, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn limits_are_set_by_name() {
+        let config = config(&["--limit", "pending=7", "--limit", "files-per-peer=9,bad-invitations=3", "--max-per-address", "5"]);
+        assert_eq!((config.limits.net.pending, config.limits.index.files_per_peer, config.limits.bad_invitations), (7, 9, 3));
+        assert_eq!(config.limits.net.connections_per_address, 5);
+        let cli = Cli::try_parse_from(["potluck-tracker", "--data-dir", "/d", "--limit", "nothing=1"]).unwrap();
+        assert!(cli.into_config().unwrap_err().contains("peers-per-namespace"));
     }
 
     #[test]

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use libp2p::Multiaddr;
 
-use potluck_common::host_limits::HostLimits;
 use potluck_common::invitation::Place;
 use potluck_common::namespace::Namespace;
 
-use crate::quota::Limits;
+use crate::limits::TrackerLimits;
 
 /// How long a registration lasts that is not renewed. A node renews after half of it, which also keeps its connection
 /// from being closed as idle; and one that is away for less than two minutes comes back with one message.
@@ -34,10 +33,10 @@ pub struct Config {
     pub database: Option<String>,
     /// How long a registration lasts that is not renewed.
     pub lease: Duration,
-    /// Most that it holds.
-    pub limits: Limits,
-    /// Most connections by where they come from.
-    pub hosts: HostLimits,
+    /// What remotes may cost.
+    pub limits: TrackerLimits,
+    /// Whether connections from this machine are limited by address too.
+    pub limit_loopback: bool,
     /// Whether it admits members only. One that did once always does.
     pub private: bool,
     /// What the first invitation is for.
@@ -59,8 +58,8 @@ impl Config {
             mdns: true,
             database: None,
             lease: DEFAULT_LEASE,
-            limits: Limits::default(),
-            hosts: HostLimits::default(),
+            limits: TrackerLimits::default(),
+            limit_loopback: false,
             private: false,
             namespace: Namespace::default(),
             external: Vec::new(),

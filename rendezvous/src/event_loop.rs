@@ -11,8 +11,11 @@ use libp2p::multiaddr::Protocol;
 use libp2p::request_response::ResponseChannel;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm, TransportError};
+use potluck_common::conduct::Conduct;
 use potluck_common::gate::Doorkeeper;
+use potluck_common::host_limits::stop_of;
 use potluck_common::invitation::Place;
+use potluck_common::limits::Tally;
 use potluck_common::namespace::Namespace;
 use potluck_common::transport::{build_swarm, ip_of, is_taken};
 use potluck_common::wire::index::Answer;
@@ -27,10 +30,10 @@ use crate::data_dir::DataDir;
 use crate::index::{Embedded, Index, Shared, Told};
 use crate::ledger_file::LedgerFile;
 use crate::liveness::Liveness;
+use crate::lobby::Lobby;
 use crate::members::Ledger;
 use crate::membership::Membership;
 use crate::on_admit::Pending;
-use crate::quota::Conduct;
 use crate::rooms::Seating;
 use crate::watches::Watches;
 use crate::{Event, TrackerError};
@@ -51,6 +54,8 @@ pub(crate) struct EventLoop<F> {
     /// Who waits for what to be published.
     pub(crate) watches: Watches<ResponseChannel<Answer>>,
     pub(crate) conduct: Conduct,
+    /// How often each limit stopped somebody.
+    pub(crate) tally: Tally,
     /// Of a private tracker.
     pub(crate) membership: Option<Membership<Pending>>,
     /// What whoever runs the tracker asks.
@@ -79,15 +84,17 @@ impl<F: FnMut(Event)> EventLoop<F> {
             Some(_) => (Doorkeeper::guarded(), Seating::by_circle()),
             None => (Doorkeeper::open_house(), Seating::open()),
         };
-        let swarm_doors = doors.clone();
-        let mut swarm = build_swarm(data.key.clone(), |key| Behaviour::new(key, config, swarm_doors))?;
+        let (swarm_doors, tally) = (doors.clone(), Tally::default());
+        let swarm_tally = tally.clone();
+        let mut swarm = build_swarm(data.key.clone(), |key| Behaviour::new(key, config, swarm_doors, swarm_tally))?;
         listen(&mut swarm, config)?;
         let life = config.certificate_life;
-        let membership = ledger.and_then(|(ledger, file)| Membership::new(ledger, file, doors, data.key.clone(), life));
+        let lobby = || Lobby::new(u32::try_from(config.limits.bad_invitations).unwrap_or(u32::MAX));
+        let membership = ledger.and_then(|(ledger, file)| Membership::new(ledger, file, doors, data.key.clone(), life, lobby()));
         let mut clock = Clock::start();
         let index = match &config.database {
-            Some(url) => Index::Shared(Shared::start(url, config.limits, config.lease, clock.now()).await?),
-            None => Embedded::start(data.index.clone(), config.limits, config.lease, clock.now())
+            Some(url) => Index::Shared(Shared::start(url, config.limits.index, config.lease, clock.now()).await?),
+            None => Embedded::start(data.index.clone(), config.limits.index, config.lease, clock.now())
                 .map(Index::Embedded)
                 .map_err(|source| TrackerError::DataDir { path: config.data_dir.clone(), source })?,
         };
@@ -96,7 +103,8 @@ impl<F: FnMut(Event)> EventLoop<F> {
             index,
             liveness: Liveness::default(),
             watches: Watches::default(),
-            conduct: Conduct::default(),
+            conduct: Conduct::new(config.limits.rates(), tally.clone()),
+            tally,
             membership,
             admin,
             external: config.external.clone(),
@@ -162,6 +170,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 self.note_origin(connection_id, None);
                 self.on_closed(&peer_id, num_established);
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                stop_of(&error).into_iter().for_each(|stop| self.tally.count(stop));
             }
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => return self.on_listener_closed(listener_id, &reason),

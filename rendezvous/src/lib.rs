@@ -16,7 +16,7 @@
 //! | `index/` | who offers what, behind one interface: in this process, or in PostgreSQL for several trackers |
 //! | `catalog.rs` | pure: who offers what in which namespace until when, as this process knows it |
 //! | `liveness.rs` | pure: which connected peers are really there |
-//! | `quota.rs` | pure: how much a peer may cost |
+//! | `quota.rs`, `limits.rs` | pure: how much a peer may have in the index; every limit by its name |
 //! | `watches.rs` | pure: saved searches, and what was published lately |
 //! | `store/` | what was published, on the disk, and its thread |
 //! | `members.rs`, `lobby.rs` | pure: invitations, members, revocation; strangers and their wrong invitations |
@@ -49,7 +49,7 @@
 //! # Anatomy of a search
 //!
 //! 1. `Search` arrives on a stream of a connection; the codec in `potluck_common` decodes it within its limit.
-//! 2. `on_index.rs` charges it to the peer's account ([`Conduct`](quota::Conduct)) and asks [`Catalog::answer`].
+//! 2. `on_index.rs` charges it to the peer's account ([`Conduct`](potluck_common::conduct::Conduct)) and asks [`Catalog::answer`].
 //! 3. The namespace's index finds and ranks, over the files of peers that are online.
 //! 4. `potluck_common::search::answer` puts names to the numbers of peers and cuts the page to fit a message.
 //!
@@ -82,6 +82,7 @@ mod data_dir;
 mod event_loop;
 mod index;
 mod ledger_file;
+pub mod limits;
 pub mod liveness;
 pub mod lobby;
 pub mod members;

@@ -9,7 +9,7 @@ use potluck_common::peer::PeerKey;
 
 /// How long a stranger may stay to redeem an invitation.
 pub const STAY: Duration = Duration::from_secs(5);
-/// Wrong invitations in an hour from one address or of one peer: a few typing errors, never a search.
+/// Wrong invitations in an hour from one address or of one peer, unless told otherwise: a few typing errors, never a search.
 pub const MAX_FAILURES: u32 = 10;
 /// The hour.
 const WINDOW: Duration = Duration::from_secs(3600);
@@ -18,8 +18,9 @@ const WINDOW: Duration = Duration::from_secs(3600);
 const MAX_REMEMBERED: usize = 4096;
 
 /// Who is here without being a member, and who was wrong.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lobby {
+    most_failures: u32,
     strangers: HashMap<PeerKey, Instant>,
     failures: HashMap<Origin, Failures>,
 }
@@ -38,7 +39,19 @@ struct Failures {
     since: Instant,
 }
 
+impl Default for Lobby {
+    fn default() -> Self {
+        Self::new(MAX_FAILURES)
+    }
+}
+
 impl Lobby {
+    /// A lobby that bears so many wrong invitations in an hour from one address or of one peer.
+    #[must_use]
+    pub fn new(most_failures: u32) -> Self {
+        Self { most_failures, strangers: HashMap::new(), failures: HashMap::new() }
+    }
+
     /// A stranger has connected.
     pub fn handle_stranger(&mut self, peer: PeerKey, now: Instant) {
         self.strangers.entry(peer).or_insert(now);
@@ -63,7 +76,8 @@ impl Lobby {
     /// Whether a peer at an address may try an invitation.
     #[must_use]
     pub fn may_try(&self, peer: PeerKey, address: Option<IpAddr>, now: Instant) -> bool {
-        let is_blocked = |failures: &Failures| failures.count >= MAX_FAILURES && now.saturating_duration_since(failures.since) < WINDOW;
+        let is_blocked =
+            |failures: &Failures| failures.count >= self.most_failures && now.saturating_duration_since(failures.since) < WINDOW;
         !origins(peer, address).any(|origin| self.failures.get(&origin).is_some_and(is_blocked))
     }
 

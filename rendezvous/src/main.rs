@@ -105,7 +105,7 @@ fn serve(config: Config, mut output: Output) -> Result<(), Failure> {
                 _ = terminate.recv() => {}
             }
         };
-        run(config, shutdown, |event| output.tell(&event)).await?;
+        Box::pin(run(config, shutdown, |event| output.tell(&event))).await?; // large: the whole tracker is in it
         Ok(())
     })
 }

@@ -46,12 +46,19 @@ pub(crate) struct Membership<P> {
 }
 
 impl<P> Membership<P> {
-    pub(crate) fn new(ledger: Ledger, file: LedgerFile, doors: (Doorkeeper, Seating), key: Keypair, life: Duration) -> Option<Self> {
+    pub(crate) fn new(
+        ledger: Ledger,
+        file: LedgerFile,
+        doors: (Doorkeeper, Seating),
+        key: Keypair,
+        life: Duration,
+        lobby: Lobby,
+    ) -> Option<Self> {
         let (doorkeeper, seating) = doors;
         let membership = Self {
             tracker: key_of(&key.public().to_peer_id())?,
             ledger,
-            lobby: Lobby::default(),
+            lobby,
             origins: HashMap::new(),
             doorkeeper,
             seating,

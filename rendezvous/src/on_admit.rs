@@ -10,6 +10,7 @@ use libp2p::request_response::{Event as Exchange, Message, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use potluck_common::codec::Malformed;
 use potluck_common::invitation::Place;
+use potluck_common::limits::Stop;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::transport::{key_of, peer_of};
@@ -110,6 +111,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
         } else {
             Invalid::TooManyTries
         };
+        self.tally.count(Stop::BadInvitation);
         let ip = address.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
         tracing::warn!("event=bad_invitation peer={peer} ip={ip} reason={why:?}");
         self.answer_admit(channel, Answer::NotJoined { why });

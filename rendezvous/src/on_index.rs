@@ -1,17 +1,20 @@
 //! The index protocol: each request is checked, charged to its peer's account, and answered from the catalog.
 
+use std::time::Instant;
+
 use libp2p::request_response::{Event as Exchange, Message, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::codec::Malformed;
+use potluck_common::conduct::{Deed, Verdict};
+use potluck_common::limits::Stop;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
-use potluck_common::transport::{key_of, split_peer};
+use potluck_common::transport::{key_of, peer_of, split_peer};
 use potluck_common::wire::index::{Address, Answer, Publish, Request, Watch};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 
 use crate::Event;
 use crate::event_loop::EventLoop;
-use crate::quota::Verdict;
 
 impl<F: FnMut(Event)> EventLoop<F> {
     pub(crate) fn on_index(&mut self, event: Exchange<Result<Request, Malformed>, Answer>) {
@@ -42,6 +45,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
     }
 
     pub(crate) fn respond(&mut self, channel: ResponseChannel<Answer>, answer: Answer) {
+        if matches!(answer, Answer::Refused { why: Refusal::OverQuota }) {
+            self.tally.count(Stop::Quota);
+        }
         if self.swarm.behaviour_mut().index.send_response(channel, answer).is_err() {
             tracing::debug!("asked and left");
         }
@@ -63,7 +69,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
 
     fn on_watch(&mut self, peer: PeerKey, watch: &Watch, channel: ResponseChannel<Answer>) {
         let now = self.now();
-        if self.conduct.handle_read(peer, now) != Verdict::Serve {
+        if !self.may_ask(peer, now) {
             return self.respond(channel, refuse(Refusal::Busy));
         }
         if let Some((channel, answer)) = self.watches.handle_ask(peer, watch, channel, now) {
@@ -73,19 +79,32 @@ impl<F: FnMut(Event)> EventLoop<F> {
 
     fn on_read(&mut self, peer: PeerKey, request: Request, channel: ResponseChannel<Answer>) {
         let now = self.now();
-        let at_once = match self.conduct.handle_read(peer, now) {
-            Verdict::Serve => self.index.read(request, channel),
-            Verdict::Busy | Verdict::Disconnect => Some((channel, refuse(Refusal::Busy))),
-        };
+        let at_once = if self.may_ask(peer, now) { self.index.read(request, channel) } else { Some((channel, refuse(Refusal::Busy))) };
         self.respond_at_once(at_once);
+    }
+
+    /// Charges a question to its peer. Who is told to wait and does not is cut off.
+    fn may_ask(&mut self, peer: PeerKey, now: Instant) -> bool {
+        let verdict = self.conduct.handle(peer, Deed::Request, now);
+        if verdict == Verdict::Disconnect {
+            self.cut_off_for("asks without end", &peer);
+        }
+        verdict == Verdict::Serve
+    }
+
+    /// Ends the connections of a peer that behaves badly, and keeps it out for a while.
+    pub(crate) fn cut_off_for(&mut self, what: &str, peer: &PeerKey) {
+        let Some(id) = peer_of(peer) else { return };
+        tracing::info!(%peer, reason = what, "event=banned");
+        self.swarm.behaviour_mut().host_limits.ban(id);
+        let _already_gone = self.swarm.disconnect_peer_id(id);
     }
 
     fn on_malformed(&mut self, peer: &PeerId, key: PeerKey, malformed: &Malformed) -> Answer {
         let now = self.now();
         tracing::debug!(%peer, %malformed);
-        if self.conduct.handle_malformed(key, now) == Verdict::Disconnect {
-            tracing::info!(%peer, "sends too much that makes no sense: disconnected");
-            let _already_gone = self.swarm.disconnect_peer_id(*peer);
+        if self.conduct.handle(key, Deed::Malformed, now) == Verdict::Disconnect {
+            self.cut_off_for("sends what makes no sense", &key);
         }
         refuse(Refusal::Unsupported)
     }

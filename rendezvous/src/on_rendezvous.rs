@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use libp2p::rendezvous::server::Event as Served;
 use libp2p::{Multiaddr, PeerId, rendezvous};
+use potluck_common::conduct::{Deed, Verdict};
 use potluck_common::namespace::Namespace;
 use potluck_common::transport::key_of;
 use potluck_common::wire::index::Address;
@@ -11,7 +12,6 @@ use potluck_common::wire::{Bounded, MAX_ADDRESS_BYTES, MAX_ADDRESSES};
 
 use crate::Event;
 use crate::event_loop::EventLoop;
-use crate::quota::Verdict;
 
 impl<F: FnMut(Event)> EventLoop<F> {
     pub(crate) fn on_rendezvous(&mut self, event: Served) {
@@ -50,9 +50,8 @@ impl<F: FnMut(Event)> EventLoop<F> {
     fn charge_registration(&mut self, peer: &PeerId) {
         let now = self.now();
         let Some(key) = key_of(peer) else { return };
-        if self.conduct.handle_registration(key, now) == Verdict::Disconnect {
-            tracing::info!(%peer, "registers too often: disconnected");
-            let _already_gone = self.swarm.disconnect_peer_id(*peer);
+        if self.conduct.handle(key, Deed::Registration, now) == Verdict::Disconnect {
+            self.cut_off_for("registers without end", &key);
         }
     }
 }

@@ -4,28 +4,28 @@
 //! under any names, also such as no [`SharePath`] can hold, tells every searcher that it has what they look for, and
 //! answers for their bytes with one [`Lie`]. To teach it a new one, add a variant and its arm in `Plan::answer_piece`.
 
-use std::collections::BTreeMap;
+mod parts;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use futures::StreamExt;
-use libp2p::request_response::{Event, Message, ResponseChannel};
+use libp2p::request_response::{Event, Message};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm, identify, rendezvous};
 use potluck_common::codec::{PieceAnswer, encode};
-use potluck_common::content_id::{ContentId, PieceHash};
-use potluck_common::geometry::{Geometry, PieceIndex};
+use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::share_path::SharePath;
 use potluck_common::transport::{key_of, split_peer};
 use potluck_common::wire::piece::{FileAnswer, Header, Request};
 use potluck_common::wire::{Bounded, Refusal, Text, index};
-use serde_cbor::Value;
 use tokio::sync::oneshot;
 
+use self::parts::{external, frame, keep_waiting, pieces, rename, stand_in};
 use crate::clock::PATIENCE;
 use crate::failure::{Failure, Result};
 use crate::raw::{Behaviour, BehaviourEvent, Said, swarm};
@@ -90,6 +90,10 @@ pub struct Plan {
     pub offers: Vec<Offer>,
     /// Addresses of trackers where it registers and publishes.
     pub trackers: Vec<String>,
+    /// An address at which it says that many others have what it offers.
+    pub victim: Option<String>,
+    /// Whether its listings never end.
+    pub is_endless: bool,
 }
 
 /// A liar at work, until it is dropped.
@@ -120,13 +124,34 @@ impl Plan {
     /// A liar without trackers.
     #[must_use]
     pub fn new(lie: Lie, offers: impl IntoIterator<Item = Offer>) -> Self {
-        Self { nickname: "liar".to_owned(), lie, offers: offers.into_iter().collect(), trackers: Vec::new() }
+        Self {
+            nickname: "liar".to_owned(),
+            lie,
+            offers: offers.into_iter().collect(),
+            trackers: Vec::new(),
+            victim: None,
+            is_endless: false,
+        }
     }
 
     /// Also registers and publishes at a tracker.
     #[must_use]
     pub fn at(mut self, tracker: &str) -> Self {
         self.trackers.push(tracker.to_owned());
+        self
+    }
+
+    /// Also says that as many others as an answer can hold have its files, all of them at this address.
+    #[must_use]
+    pub fn pointing_at(mut self, victim: impl Into<String>) -> Self {
+        self.victim = Some(victim.into());
+        self
+    }
+
+    /// Also tells its files again and again, page after page.
+    #[must_use]
+    pub fn without_end(mut self) -> Self {
+        self.is_endless = true;
         self
     }
 
@@ -339,7 +364,11 @@ impl Plan {
         let Some(me) = me else { return index::Answer::Refused { why: Refusal::Unavailable } };
         let nickname: index::Nickname = Text::truncated(&self.nickname);
         match request {
-            index::Request::List(_) => index::Answer::List(index::ListPage { entries: Bounded::truncated(self.entries()), next: None }),
+            index::Request::List(ask) => {
+                let page = ask.after.as_ref().and_then(|after| after.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
+                let next = self.is_endless.then(|| Text::truncated(&format!("stand-in/{:09} {}", page + 1, page + 1)));
+                index::Answer::List(index::ListPage { entries: Bounded::truncated(self.entries()), next })
+            }
             index::Request::Search(_) => {
                 let hits = self.entries().into_iter().map(|entry| index::Hit {
                     content_id: entry.content_id,
@@ -357,19 +386,30 @@ impl Plan {
                 })
             }
             index::Request::Sources(sources) => {
+                let accomplices = self.accomplices();
                 let found = sources.content_ids.iter().filter_map(|id| {
                     let entry = self.entries().into_iter().find(|entry| entry.content_id == Some(*id))?;
-                    let peers = Bounded::truncated([0]);
+                    let peers = Bounded::truncated(0..=accomplices.len() as u16);
                     Some(index::ContentSources { content_id: *id, size: entry.size, path: Some(entry.path), peers })
                 });
                 let peer = index::SourcePeer { peer: me, nickname, addresses: Bounded::truncated(addresses.to_vec()) };
                 index::Answer::Sources(index::SourcesFound {
                     found: Bounded::truncated(found.collect::<Vec<_>>()),
-                    peers: Bounded::truncated([peer]),
+                    peers: Bounded::truncated([peer].into_iter().chain(accomplices)),
                 })
             }
             _ => index::Answer::Refused { why: Refusal::Unsupported },
         }
+    }
+
+    /// Peers that there are not, all at the victim's address.
+    fn accomplices(&self) -> Vec<index::SourcePeer> {
+        let peer = |number: u8, victim: &String| index::SourcePeer {
+            peer: PeerKey::from_ed25519(&[number; 32]),
+            nickname: Text::truncated("accomplice"),
+            addresses: Bounded::truncated([Text::truncated(victim)]),
+        };
+        self.victim.iter().flat_map(|victim| (1..index::MAX_SOURCES as u8).map(move |number| peer(number, victim))).collect()
     }
 
     /// The offers as entries, each under a stand-in for its name.
@@ -429,49 +469,4 @@ impl Drop for Liar {
 
 fn next_report(reports: &Receiver<Result<String, String>>) -> Result<String> {
     reports.recv_timeout(PATIENCE)?.map_err(|message| Failure::new(format!("the liar failed: {message}")))
-}
-
-/// A name that every parser takes, in the place of the offer's own.
-fn stand_in(number: usize) -> String {
-    format!("stand-in/{number}")
-}
-
-fn rename(value: &mut Value, names: &BTreeMap<String, String>) {
-    match value {
-        Value::Text(text) => {
-            if let Some(name) = names.get(text) {
-                name.clone_into(text);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| rename(item, names)),
-        Value::Map(map) => map.values_mut().for_each(|item| rename(item, names)),
-        _ => {}
-    }
-}
-
-fn external(swarm: &Swarm<Behaviour>) -> Vec<index::Address> {
-    swarm.external_addresses().map(|address| Text::truncated(&address.to_string())).collect()
-}
-
-/// The pieces of a file: number, hash and bytes.
-fn pieces(content: &[u8]) -> impl Iterator<Item = (PieceIndex, PieceHash, &[u8])> {
-    let geometry = Geometry::new(content.len() as u64).ok();
-    geometry.into_iter().flat_map(move |geometry| {
-        geometry.pieces().map(move |piece| {
-            let start = geometry.offset(piece) as usize;
-            let bytes = &content[start..start + geometry.length(piece) as usize];
-            (piece, PieceHash::of(geometry, piece, bytes), bytes)
-        })
-    })
-}
-
-/// An answer of the piece protocol as bytes.
-fn frame(header: &Header, body: &[u8]) -> Vec<u8> {
-    let header = encode(header).unwrap_or_default(); // a header always encodes
-    [&(header.len() as u32).to_be_bytes()[..], &header, body].concat()
-}
-
-/// Leaves the asker without an answer: a dropped channel would close the stream, and that is an answer too.
-fn keep_waiting(channel: ResponseChannel<Said<PieceAnswer>>) {
-    std::mem::forget(channel);
 }

@@ -16,9 +16,11 @@
 //! | [`postgres`] | a real database server in a temporary folder |
 //! | [`disk`] | a file system whose power can be cut |
 //! | [`stranger`] | one that throws bytes at a tracker or a node |
+//! | [`siege`] | what must hold after every attack |
 //! | [`http`] | a client that sends exactly what a test says |
 //! | [`browser`] | Chromium, driven as a person would |
 //! | [`arrows`] | what may name what: the checker of the architecture |
+//! | [`supply`] | what we may be built from: the checker of dependencies |
 //! | [`clock`] | waiting for a condition with a deadline; the only clock of the harness |
 //! | [`failure`] | why a step could not be done |
 //!
@@ -38,7 +40,9 @@ pub mod process;
 pub mod programs;
 pub mod publisher;
 pub mod schema;
+pub mod siege;
 pub mod stranger;
+pub mod supply;
 pub mod town;
 pub mod tree;
 

@@ -198,6 +198,29 @@ impl Stranger {
         })?
     }
 
+    /// Asks a tracker so many times for all registrations, each time with the cookie that the last answer brought: each answer
+    /// costs the tracker another cookie. Returns how many were answered.
+    ///
+    /// # Errors
+    /// When the tracker does not answer at all.
+    pub fn replay_cookies(&mut self, times: usize) -> Result<usize> {
+        let other = self.other;
+        let (mut cookie, mut answered) = (None, 0);
+        for _ in 0..times {
+            self.swarm.behaviour_mut().rendezvous.discover(None, cookie.clone(), None, other);
+            let answer = self.until("a discovery", PATIENCE, |event| match event {
+                SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::Discovered { cookie, .. })) => {
+                    Some(Some(cookie))
+                }
+                SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::DiscoverFailed { .. })) => Some(None),
+                _ => None,
+            })?;
+            answered += usize::from(answer.is_some());
+            cookie = answer.or(cookie);
+        }
+        Ok(answered)
+    }
+
     /// Runs until an event is what was waited for.
     fn until<T>(&mut self, what: &str, limit: Duration, mut pick: impl FnMut(SwarmEvent<BehaviourEvent>) -> Option<T>) -> Result<T> {
         let Self { runtime, swarm, .. } = self;

@@ -94,6 +94,9 @@ pub(super) struct NewShare {
     dir: PathBuf,
     /// Its name; `null`: the folder's own.
     name: Option<String>,
+    /// Whom it is for, each a PeerId or a namespace; empty: everybody.
+    #[serde(default, rename = "for")]
+    guests: Vec<String>,
 }
 
 /// Which downloads are listed.
@@ -253,12 +256,12 @@ pub(super) async fn shares(State(api): State<Api>) -> Answer<Vec<ShareLine>> {
 }
 
 pub(super) async fn add_share(State(api): State<Api>, body: Body<NewShare>) -> Answer<ShareLine> {
-    let Json(NewShare { dir, name }) = body?;
+    let Json(NewShare { dir, name, guests }) = body?;
     if !dir.is_absolute() {
         let message = format!("{} does not begin with /; give the whole path of the folder", dir.display());
         return Err(CommandError::new(Failure::Usage, message).into());
     }
-    api.ask_one(Command::ShareAdd { name: name.filter(|name| !name.is_empty()), dir }, pick!(Share)).await
+    api.ask_one(Command::ShareAdd { name: name.filter(|name| !name.is_empty()), dir, guests }, pick!(Share)).await
 }
 
 pub(super) async fn remove_share(State(api): State<Api>, Path(name): Path<String>) -> Answer<Vec<ShareLine>> {

@@ -5,7 +5,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
@@ -36,11 +37,11 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<(StatusCode, &'stati
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Refused> {
     let status = api.status_line().await?;
     let mut text = String::new();
-    encode(&mut text, &registry(&status)).map_err(|error| CommandError::new(Failure::Other, error.to_string()))?;
+    encode(&mut text, &registry(&status, api.0.node.refusals())).map_err(|error| CommandError::new(Failure::Other, error.to_string()))?;
     Ok(([(CONTENT_TYPE, HeaderValue::from_static(KIND))], text).into_response())
 }
 
-fn registry(status: &StatusLine) -> Registry {
+fn registry(status: &StatusLine, refusals: Vec<(&'static str, u64)>) -> Registry {
     let mut registry = Registry::with_prefix("potluck");
     let gauges = [
         ("shares", "Shared folders", status.shares),
@@ -66,5 +67,10 @@ fn registry(status: &StatusLine) -> Registry {
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
     }
+    let refused = Family::<[(&str, &str); 1], Counter>::default();
+    for (limit, count) in refusals {
+        refused.get_or_create(&[("limit", limit)]).inc_by(count);
+    }
+    registry.register("refused", "What others did beyond a limit, by the limit that stopped them", refused);
     registry
 }

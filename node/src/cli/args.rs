@@ -10,6 +10,7 @@ use potluck_common::wire::MAX_SEARCH_BYTES;
 use super::MINUS;
 use super::values::{self, ShareArg};
 use crate::config::PagePlan;
+use crate::core::audience::Guest;
 use crate::error::{CommandError, Failure};
 use crate::types::{Command, DownloadAction, DownloadWish, OnConflict};
 
@@ -24,6 +25,9 @@ pub struct NodeArgs {
     /// A folder to share, under its own name or another; repeat for several
     #[arg(long, value_name = "[NAME=]DIR", env = "POTLUCK_SHARE", hide_env_values = true, value_parser = values::share)]
     pub share: Vec<ShareArg>,
+    /// Limit a share to a peer (its PeerId) or to a namespace; repeat for several. Others are told nothing of it
+    #[arg(long, value_name = "NAME=WHO", env = "POTLUCK_SHARE_FOR", hide_env_values = true, value_delimiter = ',', value_parser = values::share_for)]
+    pub share_for: Vec<(String, Guest)>,
     /// Where to listen; repeat for several [default: port 9471 everywhere, or a free port if that is taken]
     #[arg(long, value_name = "MULTIADDR", env = "POTLUCK_LISTEN", hide_env_values = true, value_delimiter = ',', value_parser = values::listen)]
     pub listen: Vec<Multiaddr>,
@@ -36,6 +40,9 @@ pub struct NodeArgs {
     /// Most bytes per second to send, such as 10MiB/s or 10MB
     #[arg(long, value_name = "RATE", env = "POTLUCK_LIMIT_UP", hide_env_values = true, value_parser = values::rate)]
     pub limit_up: Option<u64>,
+    /// Set a limit of what others may cost; repeat for several. docs/ADMINISTRATORS.md has them all
+    #[arg(long, value_name = "NAME=N", env = "POTLUCK_LIMIT", hide_env_values = true, value_delimiter = ',', value_parser = values::limit)]
+    pub limit: Vec<String>,
     /// Where the page for a browser is: a port, an address with a port, or `off` [default: port 9481 of this machine only]
     #[arg(long, value_name = "ADDR", env = "POTLUCK_PAGE", hide_env_values = true)]
     pub page: Option<PagePlan>,
@@ -131,11 +138,16 @@ impl PriorityArg {
 #[derive(Clone, Debug, Subcommand)]
 pub enum ShareVerb {
     /// Share one more folder, now and after restarts
-    #[command(after_help = "Examples:\n  potluck share add ~/Music\n  potluck share add films=/mnt/disk/Films")]
+    #[command(
+        after_help = "Examples:\n  potluck share add ~/Music\n  potluck share add films=/mnt/disk/Films\n  potluck share add ~/Family --for 12D3KooW..."
+    )]
     Add {
         /// The folder, under its own name or another
         #[arg(value_name = "[NAME=]DIR", value_parser = values::share)]
         share: ShareArg,
+        /// Whom it is for: a PeerId or a namespace; repeat for several. Others are told nothing of it [default: everybody]
+        #[arg(long = "for", value_name = "WHO", value_delimiter = ',')]
+        guests: Vec<Guest>,
     },
     /// Share a folder no longer; its files stay where they are
     #[command(visible_alias = "remove", after_help = "Examples:\n  potluck share rm Music\n  potluck share rm ~/Music")]

@@ -4,12 +4,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
+use potluck_common::limits::set;
 use potluck_common::web::place::check_exposure;
 use potluck_common::wire::MAX_NICKNAME_BYTES;
 
 use super::{Cli, GlobalArgs, NodeArgs, Verb};
 use crate::config::{Config, Listen, NODE_PORT, PAGE_PORT, PagePlan, Settings};
 use crate::error::{CommandError, Failure};
+use crate::limits::NodeLimits;
 use crate::types::{Origin, SettingLine};
 
 /// The folder of ours below the folders that the user keeps for all programs.
@@ -92,6 +94,8 @@ impl Config {
         let network = &cli.global.network;
         let shares = node.share.iter().filter(|_| !one_shot).map(|share| Ok((share.name.clone(), share.folder(&around.here)?)));
         let shares = shares.collect::<Result<_, CommandError>>()?;
+        let mut limits = NodeLimits::default();
+        node.limit.iter().try_for_each(|limit| set(limits.fields(), limit)).map_err(|why| usage(&why))?;
         let data_dir = cli.global.data_dir(around)?;
         make_private(&data_dir)?;
         let page = if one_shot { PagePlan::Off } else { node.page.unwrap_or_default() };
@@ -100,6 +104,7 @@ impl Config {
             data_dir,
             download_dir: download_dir(node, around)?,
             shares,
+            share_for: node.share_for.clone(),
             trackers: network.tracker.clone(),
             dial: network.dial.clone(),
             // whoever joins is told where, whatever is set for later
@@ -112,6 +117,7 @@ impl Config {
             },
             mdns: !network.no_mdns,
             limit_up: node.limit_up,
+            limits,
             page,
             page_hosts: node.page_host.clone(),
             one_shot,

@@ -15,8 +15,9 @@ use crate::store::{config_path, read_config, write_config};
 use crate::types::{Origin, SettingLine};
 
 /// What can stand in the file: the names of options, with `_` for `-`.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "share",
+    "share_for",
     "tracker",
     "namespace",
     "dial",
@@ -25,6 +26,7 @@ const KEYS: [&str; 12] = [
     "nickname",
     "download_dir",
     "limit_up",
+    "limit",
     "page",
     "page_host",
     "log_format",
@@ -312,7 +314,7 @@ mod tests {
         assert_eq!(file.value("share").map(<[String]>::len), Some(2));
         for (text, part) in [
             ("nickname = ", "config.toml: TOML parse error at line 1"),
-            ("colour = \"red\"", "there is no setting colour; there are share, tracker"),
+            ("colour = \"red\"", "there is no setting colour; there are share, share_for, tracker"),
             ("nickname = \"a\"\nnick-name = 3", "there is no setting nick-name"),
             ("limit_up = \"1k\"\nlimit-up = \"2k\"", "stands there twice"),
             ("limit_up = \"fast\"", "give bytes per second"),

@@ -181,7 +181,7 @@ fn a_tracker_on_loopback_needs_no_peer_id() {
 #[test]
 fn a_share_has_a_name_only_where_no_slash_comes_before_the_equals_sign() {
     let share = |text: &str| match cli(&["share", "add", text]).verb {
-        Verb::Share(ShareVerb::Add { share }) => (share.name, share.dir),
+        Verb::Share(ShareVerb::Add { share, .. }) => (share.name, share.dir),
         other => panic!("{other:?}"),
     };
     assert_eq!(share("dir"), (None, "dir".into()));

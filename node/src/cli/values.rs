@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use potluck_common::content_id::ContentId;
+use potluck_common::limits::set;
 use potluck_common::link::Link;
 use potluck_common::namespace::Namespace;
 use potluck_common::search::query::parse_size;
@@ -13,7 +14,9 @@ use potluck_common::share_path::{SharePath, check_component};
 use potluck_common::wire::MAX_NICKNAME_BYTES;
 
 use crate::config::{NODE_PORT, TRACKER_PORT};
+use crate::core::audience::Guest;
 use crate::error::{CommandError, Failure};
+use crate::limits::NodeLimits;
 
 /// A folder to share, under its own name or another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +100,19 @@ pub(super) fn share(text: &str) -> Result<ShareArg, String> {
         check_component(name).map_err(|error| format!("`{name}` cannot be the name of a share: {error}"))?;
     }
     Ok(ShareArg { name: name.map(ToOwned::to_owned), dir: dir.into() })
+}
+
+/// `NAME=N`, one of the limits.
+pub(super) fn limit(text: &str) -> Result<String, String> {
+    set(NodeLimits::default().fields(), text).map(|()| text.to_owned())
+}
+
+/// `NAME=WHO`: a share, and one whom it is for.
+pub(super) fn share_for(text: &str) -> Result<(String, Guest), String> {
+    let sentence = "give a share and whom it is for: NAME=PEER_ID or NAME=NAMESPACE";
+    let (name, who) = text.split_once('=').filter(|(_, who)| !who.is_empty()).ok_or(sentence)?;
+    check_component(name).map_err(|error| format!("`{name}` cannot be the name of a share: {error}; {sentence}"))?;
+    Ok((name.to_owned(), who.parse().map_err(|error| format!("{error}; {sentence}"))?))
 }
 
 /// Checks the form of a reference, so that a typing error is told before anything is started.

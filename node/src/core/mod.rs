@@ -7,6 +7,7 @@
 //!
 //! | module | decides |
 //! |---|---|
+//! | [`audience`] | who a share is for |
 //! | [`admission`] | who is let in by a node of a private swarm |
 //! | [`scheduler`] | which peer is asked for which piece of which file, now |
 //! | [`upload_slots`] | which peer is served now, and which waits |
@@ -18,6 +19,7 @@
 //! | [`piece_set`] | some of the pieces of a file, one bit each |
 
 pub mod admission;
+pub mod audience;
 pub mod folder_view;
 pub mod journal;
 pub mod piece_set;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use potluck_common::codec::Meter;
 use potluck_common::content_id::{ContentId, PieceHash};
 use potluck_common::geometry::{Geometry, PieceIndex};
+use potluck_common::limits::Stop;
 use potluck_common::peer::PeerKey;
 use potluck_common::transport::{key_of, peer_of};
 use tokio::sync::mpsc;
@@ -259,6 +260,7 @@ impl Engine {
             Decided::PeerBanned { peer, file, why, .. } => {
                 let peer_id = peer_of(&peer).map_or_else(|| peer.to_string(), |peer| peer.to_string());
                 tracing::info!(peer = %peer_id, reason = %why, "event=bad_proof");
+                self.setup.tally.count(Stop::Lie);
                 let _ = self.setup.events.send(Event::PeerBanned { peer_id, error: why.to_string() });
                 let jobs = self.files.get(&file).map(|file| file.jobs.clone()).unwrap_or_default();
                 jobs.iter().filter_map(|job| self.jobs.get(job)).for_each(Job::lied_to);

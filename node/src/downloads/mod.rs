@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use libp2p::PeerId;
 use potluck_common::content_id::ContentId;
 use potluck_common::geometry::PieceIndex;
+use potluck_common::limits::Tally;
 use potluck_common::share_path::SharePath;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -159,6 +160,7 @@ enum Command {
 
 /// What the engine works with.
 pub(crate) struct Setup {
+    pub(crate) tally: Tally,
     pub(crate) asking: Asking,
     /// Where pieces are hashed and written.
     pub(crate) disk: DiskThreads,

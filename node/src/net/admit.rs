@@ -38,6 +38,7 @@ impl EventLoop {
     /// A peer's last connection is gone.
     pub(super) async fn on_disconnected(&mut self, peer: PeerId) {
         let was_told = self.waiting.arriving.remove(&peer).is_none();
+        key_of(&peer).inspect(|key| self.conduct.handle_lost(key));
         if let Some((admission, key)) = self.admission.as_mut().zip(key_of(&peer)) {
             admission.handle_disconnected(&key);
             self.doorkeeper.dismiss(&peer);

@@ -10,8 +10,12 @@ use libp2p::{identify, mdns, ping, rendezvous};
 use potluck_common::buffer::BufferPool;
 use potluck_common::gate::{Doorkeeper, Gate};
 use potluck_common::host_limits::{self, HostLimits};
+use potluck_common::limits::NetLimits;
 use potluck_common::transport::{AdmitBehaviour, IndexBehaviour, PieceBehaviour, admit_behaviour, index_behaviour, piece_behaviour};
 use potluck_common::wire::IDENTIFY_PROTOCOL;
+
+use super::Guard;
+use crate::clock;
 
 /// What a node says it is.
 pub(crate) const AGENT: &str = concat!("potluck/", env!("CARGO_PKG_VERSION"));
@@ -28,7 +32,7 @@ pub(crate) struct Behaviour {
     /// How many connections there may be.
     limits: connection_limits::Behaviour,
     /// How many from one address and one network.
-    host_limits: host_limits::Behaviour,
+    pub(crate) host_limits: host_limits::Behaviour,
     /// What the peers are, and tells them what we are.
     pub(crate) identify: identify::Behaviour,
     /// Finds connections that died without a word.
@@ -46,10 +50,10 @@ pub(crate) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(crate) fn new(key: &Keypair, mdns: bool, buffers: BufferPool, doorkeeper: &Doorkeeper) -> Self {
+    pub(crate) fn new(key: &Keypair, mdns: bool, buffers: BufferPool, doorkeeper: &Doorkeeper, guard: &Guard) -> Self {
         Self {
-            limits: connection_limits::Behaviour::new(limits()),
-            host_limits: host_limits::Behaviour::new(HostLimits::default()),
+            limits: connection_limits::Behaviour::new(connection_limits(&guard.limits.net)),
+            host_limits: host_limits::Behaviour::new(HostLimits::new(&guard.limits.net, false), guard.tally.clone(), clock::now),
             identify: identify::Behaviour::new(
                 identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
                     .with_agent_version(AGENT.to_owned())
@@ -66,17 +70,18 @@ impl Behaviour {
     }
 }
 
-/// Connections with one peer: all that a long path may be given (`core/lanes.rs`), and some that the peer opens.
-const CONNECTIONS_PER_PEER: u32 = 32;
+/// Outgoing connections: as many as the node decides to make; handshakes of them at once.
+const MAX_OUTGOING: u32 = 512;
+const MAX_PENDING_OUTGOING: u32 = 32;
 
-/// Starting values of the security design: enough for hundreds of peers, too few to exhaust file handles.
-fn limits() -> ConnectionLimits {
+fn connection_limits(limits: &NetLimits) -> ConnectionLimits {
+    let most = |limit: u64| Some(u32::try_from(limit).unwrap_or(u32::MAX));
     ConnectionLimits::default()
-        .with_max_pending_incoming(Some(32))
-        .with_max_pending_outgoing(Some(32))
-        .with_max_established_incoming(Some(512))
-        .with_max_established_outgoing(Some(512))
-        .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER))
+        .with_max_pending_incoming(most(limits.pending))
+        .with_max_pending_outgoing(Some(MAX_PENDING_OUTGOING))
+        .with_max_established_incoming(most(limits.connections))
+        .with_max_established_outgoing(Some(MAX_OUTGOING))
+        .with_max_established_per_peer(most(limits.connections_per_peer))
 }
 
 /// `None` where the system refuses multicast: a node works without.

@@ -10,7 +10,11 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{self, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping, rendezvous};
 use potluck_common::codec::{Malformed, PieceAnswer, PieceCall};
+use potluck_common::conduct::{Conduct, Deed, Verdict};
 use potluck_common::gate::Doorkeeper;
+use potluck_common::host_limits::stop_of;
+use potluck_common::limits::Tally;
+use potluck_common::transport::key_of;
 use potluck_common::wire::piece::Header;
 use potluck_common::wire::{ADMIT_PROTOCOL, INDEX_PROTOCOL, RENDEZVOUS_PROTOCOL, Refusal, admit, index};
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +23,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::handle::{AskError, Command, DialError, Identity, Inbound, IndexReply, NetEvent, PieceReply};
 use super::pending::{Asks, Dials};
+use crate::clock::now;
 use crate::core::admission::Admission;
 
 /// Most addresses and the longest agent text taken from identify, which a peer fills as it likes.
@@ -40,6 +45,9 @@ pub(super) struct EventLoop {
     pub(super) doorkeeper: Doorkeeper,
     /// Who is let in; `None`: everybody.
     pub(super) admission: Option<Admission>,
+    /// How those behave who ask us.
+    pub(super) conduct: Conduct,
+    pub(super) tally: Tally,
 }
 
 #[derive(Default)]
@@ -206,6 +214,7 @@ impl EventLoop {
             SwarmEvent::ConnectionClosed { peer_id, num_established, .. } if self.is_admitted(&peer_id) => {
                 self.tell(NetEvent::Connections(peer_id, num_established)).await;
             }
+            SwarmEvent::IncomingConnectionError { error, .. } => stop_of(&error).into_iter().for_each(|stop| self.tally.count(stop)),
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.waiting.dials.settle(connection_id, &Err(dial_error(&error)));
             }
@@ -240,13 +249,16 @@ impl EventLoop {
 
     fn on_index(&mut self, event: rr::Event<Result<index::Request, Malformed>, index::Answer>) {
         match event {
-            rr::Event::Message { peer, message: rr::Message::Request { request, channel, .. }, .. } => match self.inbound.try_reserve() {
-                Ok(place) => place.send(Inbound::Index { peer, request, reply: IndexReply(channel) }),
-                Err(_) => {
-                    let busy = index::Answer::Refused { why: Refusal::Busy };
-                    let _ = self.swarm.behaviour_mut().index.send_response(channel, busy);
+            rr::Event::Message { peer, message: rr::Message::Request { request, channel, .. }, .. } => {
+                let may_ask = self.may_ask(&peer, deed(&request, Deed::Request));
+                match self.inbound.try_reserve() {
+                    Ok(place) if may_ask => place.send(Inbound::Index { peer, request, reply: IndexReply(channel) }),
+                    _ => {
+                        let busy = index::Answer::Refused { why: Refusal::Busy };
+                        let _ = self.swarm.behaviour_mut().index.send_response(channel, busy);
+                    }
                 }
-            },
+            }
             rr::Event::Message { message: rr::Message::Response { request_id, response }, .. } => {
                 self.waiting.index.settle(&request_id, Ok(response));
             }
@@ -257,16 +269,19 @@ impl EventLoop {
 
     fn on_piece(&mut self, event: rr::Event<PieceCall, PieceAnswer>) {
         match event {
-            rr::Event::Message { peer, message: rr::Message::Request { request_id, request, channel }, .. } => match self
-                .inbound
-                .try_reserve()
-            {
-                Ok(place) => place.send(Inbound::Piece { peer, request: request.request, reply: PieceReply { id: request_id, channel } }),
-                Err(_) => {
-                    let busy = Header::Refused { why: Refusal::Busy, queue: None };
-                    let _ = self.swarm.behaviour_mut().piece.send_response(channel, busy.into());
+            rr::Event::Message { peer, message: rr::Message::Request { request_id, request, channel }, .. } => {
+                let may_ask = self.may_ask(&peer, deed(&request.request, Deed::Piece));
+                match self.inbound.try_reserve() {
+                    Ok(place) if may_ask => {
+                        let reply = PieceReply { id: request_id, channel };
+                        place.send(Inbound::Piece { peer, request: request.request, reply });
+                    }
+                    _ => {
+                        let busy = Header::Refused { why: Refusal::Busy, queue: None };
+                        let _ = self.swarm.behaviour_mut().piece.send_response(channel, busy.into());
+                    }
                 }
-            },
+            }
             rr::Event::Message { message: rr::Message::Response { request_id, response }, .. } => {
                 self.waiting.piece.settle(&request_id, Ok(response));
             }
@@ -274,6 +289,19 @@ impl EventLoop {
             rr::Event::ResponseSent { request_id, .. } => self.sent(request_id, true),
             rr::Event::InboundFailure { request_id, .. } => self.sent(request_id, false),
         }
+    }
+
+    /// Whether a peer does not ask too often. Who goes on asking when told to wait, or sends nonsense without end, is cut off for
+    /// a while.
+    fn may_ask(&mut self, peer: &PeerId, deed: Deed) -> bool {
+        let Some(key) = key_of(peer) else { return false };
+        let verdict = self.conduct.handle(key, deed, now());
+        if verdict == Verdict::Disconnect {
+            tracing::info!(%peer, reason = ?deed, "event=banned");
+            self.swarm.behaviour_mut().host_limits.ban(*peer);
+            let _ = self.swarm.disconnect_peer_id(*peer);
+        }
+        verdict == Verdict::Serve
     }
 
     /// An answer is with the system, or will never be.
@@ -299,6 +327,11 @@ impl EventLoop {
     pub(super) async fn tell(&mut self, event: NetEvent) {
         let _ = self.events.send(event).await;
     }
+}
+
+/// What a request is to its peer's account.
+fn deed<T>(request: &Result<T, Malformed>, otherwise: Deed) -> Deed {
+    if request.is_ok() { otherwise } else { Deed::Malformed }
 }
 
 pub(super) fn ask_error(error: OutboundFailure) -> AskError {

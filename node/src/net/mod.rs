@@ -16,12 +16,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, Swarm, multiaddr::Protocol};
 use potluck_common::buffer::BufferPool;
+use potluck_common::conduct::Conduct;
 use potluck_common::gate::Doorkeeper;
+use potluck_common::limits::Tally;
 use potluck_common::transport::{build_swarm, is_taken};
 use tokio::sync::mpsc;
 
 use crate::config::{Listen, NODE_PORT};
 use crate::core::admission::Admission;
+use crate::limits::NodeLimits;
 use behaviour::Behaviour;
 use event_loop::EventLoop;
 
@@ -56,22 +59,40 @@ pub struct Net {
     pub inbound: mpsc::Receiver<Inbound>,
 }
 
+/// What bounds what peers may cost, and counts whom it stopped.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    /// The limits.
+    pub limits: NodeLimits,
+    /// How often each stopped somebody.
+    pub tally: Tally,
+}
+
 /// Starts the network: builds the swarm, listens, and runs it in a task of its own. With an `admission` the swarm is
 /// private: nobody is spoken to, or told of, before it is admitted.
 ///
 /// # Errors
 /// When the system refuses sockets, or an address that was named cannot be listened on.
-pub fn spawn(key: Keypair, listen: &Listen, mdns: bool, buffers: BufferPool, admission: Option<Admission>) -> Result<Net, NetError> {
+pub fn spawn(
+    key: Keypair,
+    listen: &Listen,
+    mdns: bool,
+    buffers: BufferPool,
+    admission: Option<Admission>,
+    guard: &Guard,
+) -> Result<Net, NetError> {
     let doorkeeper = if admission.is_some() { Doorkeeper::guarded() } else { Doorkeeper::open_house() };
     let for_gates = doorkeeper.clone();
-    let mut swarm = build_swarm(key, |key| Behaviour::new(key, mdns, buffers, &for_gates))?;
+    let mut swarm = build_swarm(key, |key| Behaviour::new(key, mdns, buffers, &for_gates, guard))?;
     start_listening(&mut swarm, listen)?;
     let (commands, command_queue) = mpsc::channel(handle::COMMAND_QUEUE);
     let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
     let (inbound, inbound_queue) = mpsc::channel(INBOUND_QUEUE);
     let handle = NetHandle::new(commands, *swarm.local_peer_id());
     let waiting = event_loop::Waiting::default();
-    let event_loop = EventLoop { swarm, commands: command_queue, events, inbound, waiting, doorkeeper, admission };
+    let tally = guard.tally.clone();
+    let conduct = Conduct::new(guard.limits.rates(), tally.clone());
+    let event_loop = EventLoop { swarm, commands: command_queue, events, inbound, waiting, doorkeeper, admission, conduct, tally };
     tokio::spawn(event_loop.run());
     Ok(Net { handle, events: event_queue, inbound: inbound_queue })
 }

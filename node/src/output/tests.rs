@@ -62,6 +62,7 @@ fn one_of_each(text: &str) -> Vec<Item> {
         Item::Dialled(DialLine { peer_id: text(), address: text(), agent: text(), tracker: false }),
         Item::Share(ShareLine {
             name: text(),
+            guests: Vec::new(),
             dir: text(),
             state: text(),
             files: 1,
@@ -234,6 +235,7 @@ fn lists_of_peers_and_shares_name_all_that_a_next_command_needs() {
     assert_eq!(printed(Face::default(), &[peer]).0, format!("ada\t1,234 files\t5.0 GiB\tonline\t{PEER}\n"));
     let share = Item::Share(ShareLine {
         name: "Music".into(),
+        guests: Vec::new(),
         dir: "/home/ada/Music".into(),
         state: "hashing".into(),
         files: 1,

@@ -104,7 +104,10 @@ pub(super) fn share(line: &ShareLine) -> Row {
     let hashed = format!("{} hashed", human::percent(line.hashed_bytes, line.bytes));
     let cells =
         [escaped(&line.name), escaped(&line.state), human::some(line.files, "file"), human::size(line.bytes), hashed, escaped(&line.dir)];
-    let mut below: Vec<String> = line.skipped.iter().map(|skipped| format!("not shared: {}", Escaped(skipped))).collect();
+    let guests: Vec<String> = line.guests.iter().map(|guest| escaped(guest)).collect();
+    let limited = (!guests.is_empty()).then(|| format!("for {} only", guests.join(", ")));
+    let skipped = line.skipped.iter().map(|skipped| format!("not shared: {}", Escaped(skipped)));
+    let mut below: Vec<String> = limited.into_iter().chain(skipped).collect();
     let more = line.skipped_count.saturating_sub(line.skipped.len() as u64);
     if more > 0 {
         below.push(format!("not shared: {} more", human::count(more)));

@@ -98,7 +98,10 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use potluck_common::namespace::Namespace;
+
     use super::*;
+    use crate::core::audience::Audience;
     use crate::shares::{FoundFile, Shares};
 
     const STAMP: Stamp = Stamp { dev: 1, ino: 2, size: 3, mtime_ns: 4_000_000_000 };
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_download_is_told_while_it_grows_and_keeps_its_name_when_it_is_whole() {
-        let shares = Shares::new(1);
+        let shares = Shares::new(1, Namespace::default());
         let id = ContentId::of(b"one");
         shares.lock().offer_partial(id, "live.flac", 3, 4);
         assert!(shares.lock().offered(&id).is_none(), "it is not whole");
@@ -128,7 +131,8 @@ mod tests {
 
     #[test]
     fn what_lies_in_a_share_is_told_there_only() {
-        let shares = Shares::new(1);
+        let shares = Shares::new(1, Namespace::default());
+        shares.lock().add_share("music", "/music".into(), None, Audience::default());
         let id = ContentId::of(b"one");
         let path = SharePath::parse("music/live.flac").unwrap();
         let file = FoundFile { path: path.clone(), size: 3, mtime: 4, stamp: STAMP, content_id: Some(id) };

@@ -29,6 +29,7 @@ use super::download_record::{DownloadRecord, MAX_SOURCE_HINTS, Phase};
 use super::finished::FINISHED;
 use super::hasher::Hashed;
 use super::share_dir::{RootId, Stamp};
+use crate::core::audience::Audience;
 
 /// Name of the database in the data folder.
 const DATABASE: &str = "state.redb";
@@ -61,6 +62,9 @@ pub struct ShareRecord {
     pub dir: PathBuf,
     /// Which folder it was when it was last there.
     pub root: Option<RootId>,
+    /// Who it is for.
+    #[serde(default, skip_serializing_if = "Audience::is_everybody")]
+    pub audience: Audience,
 }
 
 impl State {
@@ -526,7 +530,12 @@ mod tests {
     fn everything_is_there_again_after_a_restart() {
         let tree = TestTree::new();
         let dir = tree.path("data");
-        let share = ShareRecord { name: "music".into(), dir: "/music".into(), root: Some(RootId { dev: 1, ino: 2 }) };
+        let share = ShareRecord {
+            name: "music".into(),
+            dir: "/music".into(),
+            root: Some(RootId { dev: 1, ino: 2 }),
+            audience: Audience::new(["family".parse().unwrap()]),
+        };
         let files = [hashed(1, 1), hashed(2, 3)];
         {
             let state = State::open(&dir).unwrap();

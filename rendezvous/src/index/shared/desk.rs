@@ -181,7 +181,7 @@ impl Desk {
                           (SELECT count(*) FROM registrations WHERE peer = $2),
                           (SELECT count(DISTINCT namespace) FROM registrations WHERE namespace <> $1)";
         let counts = step.query_one(sql, &key).await?;
-        let count = |place: usize| -> Result<usize, Failure> { Ok(usize::try_from(counts.try_get::<_, i64>(place)?).unwrap_or(0)) };
+        let count = |place: usize| -> Result<u64, Failure> { Ok(u64::try_from(counts.try_get::<_, i64>(place)?).unwrap_or(0)) };
         let has_room = count(0)? < self.limits.peers_per_namespace
             && count(1)? < self.limits.namespaces_per_peer
             && count(2)? < self.limits.namespaces;

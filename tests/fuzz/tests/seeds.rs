@@ -1,0 +1,20 @@
+//! Every seed, and every input that once failed, holds.
+
+use std::fs;
+use std::path::Path;
+
+use potluck_fuzz::TARGETS;
+
+/// G091.
+#[test]
+fn what_a_fuzzer_once_tried_still_holds() {
+    for (name, target) in TARGETS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
+        let seeds: Vec<_> = fs::read_dir(&folder).unwrap().map(|seed| seed.unwrap().path()).collect();
+        assert!(!seeds.is_empty(), "{name} has no seeds");
+        for seed in seeds {
+            println!("{}", seed.display()); // of the last one, when it panics
+            target(&fs::read(&seed).unwrap());
+        }
+    }
+}

@@ -201,7 +201,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let _ = self.call("DELETE", "", &Value::Null); // closes the window; the driver may have ended by itself
+        // Closes the browser, which would outlive its driver; the driver may have ended by itself.
+        let _ = self.http.send("DELETE", &format!("/session/{}", self.session), None);
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

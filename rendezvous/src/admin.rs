@@ -1,6 +1,7 @@
 //! What whoever runs a private tracker asks of it: invitations and members. The same requests go to the running tracker
 //! over its control socket, and to the ledger itself while none runs.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use potluck_common::invitation::{Invitation, Place};
@@ -42,16 +43,40 @@ pub enum AdminRequest {
         /// A PeerId, its last letters, or a nickname.
         name: String,
     },
+    /// How the tracker is.
+    Status,
+    /// Some of the peers that are registered.
+    Peers {
+        /// Peers to skip.
+        offset: u64,
+        /// Most of them.
+        limit: u32,
+    },
+    /// A link to the page, for once.
+    Page,
+}
+
+impl AdminRequest {
+    /// Whether only a running tracker can answer it.
+    pub(crate) fn is_of_running(&self) -> bool {
+        matches!(self, Self::Status | Self::Peers { .. } | Self::Page)
+    }
 }
 
 /// What is answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminAnswer {
     /// Invitations: the new one, the one that was revoked, or all.
     Invitations(Vec<InvitationLine>),
     /// Members: the one that was revoked, or all.
     Members(Vec<MemberLine>),
+    /// How the tracker is.
+    Status(Box<StatusLine>),
+    /// Some of the peers.
+    Peers(PeersPage),
+    /// A link to the page, for once.
+    Page(String),
     /// It was not done.
     Failed(AdminError),
 }
@@ -106,6 +131,100 @@ pub struct MemberLine {
     pub state: String,
 }
 
+/// How a tracker is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusLine {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// Where it listens, each with the PeerId.
+    pub addresses: Vec<String>,
+    /// Whether it admits members only.
+    pub private: bool,
+    /// Whether what was saved is there again.
+    pub ready: bool,
+    /// Whether other trackers share its index. Then `peers` are those that are at this tracker, and what only the database
+    /// knows is left out.
+    pub shares_index: bool,
+    /// Peers that are told of.
+    pub peers: u64,
+    /// Files that are found; `None`: only the database knows.
+    pub files: Option<u64>,
+    /// Peers that are connected.
+    pub connections: u64,
+    /// Members; `None` of an open tracker.
+    pub members: Option<u64>,
+    /// Searches within the limits since it started.
+    pub searches: u64,
+    /// The same a second, over the last ten.
+    pub searches_per_second: f64,
+    /// Changes to what peers offer that were taken since it started.
+    pub publishes: u64,
+    /// Requests that were refused since it started.
+    pub refused: u64,
+    /// How often each limit stopped somebody since it started, by the name of the limit.
+    pub stopped: BTreeMap<String, u64>,
+    /// Where its page is; `None`: it has none.
+    pub page: Option<String>,
+    /// Its namespaces, by name.
+    pub namespaces: Vec<NamespaceLine>,
+    /// What happened lately, the latest first.
+    pub events: Vec<EventLine>,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceLine {
+    /// Its name.
+    pub namespace: String,
+    /// Peers in it that are told of.
+    pub peers: u64,
+    /// Peers in it that are away and may come back; `None`: only the database knows.
+    pub parked: Option<u64>,
+    /// Files of those that are told of, likewise.
+    pub files: Option<u64>,
+    /// Bytes in them, likewise.
+    pub bytes: Option<u64>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// When, RFC 3339.
+    pub at: String,
+    /// What, in a word or two.
+    pub event: String,
+    /// To whom.
+    pub peer: String,
+}
+
+/// Some of the peers that are registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersPage {
+    /// They, in the order of namespaces and PeerIds.
+    pub items: Vec<PeerLine>,
+    /// How many there are.
+    pub total: u64,
+}
+
+/// A peer that is registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerLine {
+    /// Who.
+    pub peer_id: String,
+    /// What it calls itself; `None`: only the database knows.
+    pub nickname: Option<String>,
+    /// Where.
+    pub namespace: String,
+    /// Where it listens; none when only the database knows.
+    pub addresses: Vec<String>,
+    /// Files that it offers; `None`: only the database knows.
+    pub files: Option<u64>,
+    /// Bytes in them, likewise.
+    pub bytes: Option<u64>,
+    /// Whether it is told of now.
+    pub online: bool,
+}
+
 /// What the requests are carried out with.
 pub(crate) struct Office<'a> {
     pub(crate) ledger: &'a mut Ledger,
@@ -145,6 +264,7 @@ impl Office<'_> {
                 Ok((AdminAnswer::Members(lines), Consequence::Nothing))
             }
             AdminRequest::RevokeMember { name } => self.revoke_member(&name),
+            AdminRequest::Status | AdminRequest::Peers { .. } | AdminRequest::Page => Err(not_running()), // answered elsewhere
         };
         done.unwrap_or_else(|error| (AdminAnswer::Failed(error), Consequence::Nothing))
     }
@@ -225,7 +345,12 @@ fn member_line(peer: &PeerKey, member: &Member, state: &str) -> MemberLine {
     }
 }
 
-fn rfc3339(unix_seconds: i64) -> String {
+/// What only a running tracker can tell.
+pub(crate) fn not_running() -> AdminError {
+    AdminError { exit_code: 8, message: "no tracker runs on this data folder; start it with `potluck-tracker`".to_owned() }
+}
+
+pub(crate) fn rfc3339(unix_seconds: i64) -> String {
     let since = Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0).min(u64::from(u32::MAX)));
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
 }

@@ -14,6 +14,7 @@
 //! A new connection alone brings nobody back who publishes: the same identity may have been started for another
 //! purpose. A peer that registered by rendezvous only knows no better, so its connection does.
 
+mod overview;
 mod registration;
 mod restore;
 mod shelves;

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use libp2p::Multiaddr;
 use potluck_common::invitation::Place;
 use potluck_common::limits::set;
 use potluck_common::namespace::Namespace;
+use potluck_common::web::PagePlan;
+use potluck_common::web::place::{check_exposure, parse_host};
 use potluck_rendezvous::{CERTIFICATE_LIFE, Config, DEFAULT_LEASE};
 
 use crate::verbs::Verb;
@@ -32,6 +34,7 @@ Forward port 9470 (TCP, and UDP for QUIC) to it if it stands behind a router and
 A private swarm, where strangers learn nothing from anybody:
   potluck-tracker --private                           prints a first invitation
   potluck-tracker invite create                       prints one more, also while the tracker runs
+  potluck-tracker page                                prints a link that opens its page in a browser
   potluck-tracker members revoke ada                  within seconds nobody speaks to ada any more
 
 The identity in the data folder is what nodes know the tracker by: keep a copy of it, and of members.json if it is private.
@@ -89,6 +92,18 @@ pub(crate) struct Cli {
     #[arg(long)]
     no_mdns: bool,
 
+    /// Where the page for a browser is: a port, an address with a port, or `off` [default: port 9480 of this machine only]
+    #[arg(long, value_name = "ADDR", env = "POTLUCK_PAGE", hide_env_values = true)]
+    page: Option<PagePlan>,
+
+    /// A name by which browsers may ask for the page, with its port, if it is not on this machine only; repeat for several
+    #[arg(long, value_name = "NAME:PORT", env = "POTLUCK_PAGE_HOST", hide_env_values = true, value_delimiter = ',', value_parser = parse_host)]
+    page_host: Vec<String>,
+
+    /// How log messages stand on stderr
+    #[arg(long, value_name = "FORMAT", env = "POTLUCK_LOG_FORMAT", hide_env_values = true, value_enum, default_value_t, global = true)]
+    pub(crate) log_format: LogFormat,
+
     /// Tell on stderr what happens.
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
@@ -118,6 +133,16 @@ pub(crate) struct Cli {
     certificate_life: u64,
 }
 
+/// How log messages stand on stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object a line.
+    Json,
+}
+
 impl Cli {
     /// The configuration that the arguments and the environment describe, or what is wrong with them.
     pub(crate) fn into_config(self) -> Result<Config, String> {
@@ -132,6 +157,8 @@ impl Cli {
         net.connections_per_address = self.max_per_address.unwrap_or(net.connections_per_address);
         net.connections_per_network = self.max_per_network.unwrap_or(net.connections_per_network);
         self.limit.iter().try_for_each(|limit| set(limits.fields(), limit))?;
+        let page = self.page.unwrap_or_default();
+        check_exposure(page, &self.page_host)?;
         Ok(Config {
             listen,
             listen_if_possible,
@@ -144,6 +171,8 @@ impl Cli {
             namespace: self.namespace,
             external: self.address,
             certificate_life: Duration::from_secs(self.certificate_life),
+            page,
+            page_hosts: self.page_host,
             ..config
         })
     }

@@ -38,7 +38,7 @@ impl Clock {
     }
 }
 
-/// The time as it is, for what is the same after a sleep: how fast connections come, how long a ban lasts.
+/// The time as it is, for what is the same after a sleep: how fast connections come, how long a ban lasts, the page.
 #[allow(clippy::disallowed_methods)] // the one place
 pub(crate) fn now() -> Instant {
     Instant::now()

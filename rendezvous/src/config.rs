@@ -7,6 +7,7 @@ use libp2p::Multiaddr;
 
 use potluck_common::invitation::Place;
 use potluck_common::namespace::Namespace;
+use potluck_common::web::PagePlan;
 
 use crate::limits::TrackerLimits;
 
@@ -45,6 +46,10 @@ pub struct Config {
     pub external: Vec<Place>,
     /// How long a certificate of a member holds.
     pub certificate_life: Duration,
+    /// Where its page is.
+    pub page: PagePlan,
+    /// Names under which the page may be asked for, beside those of its address, each with its port.
+    pub page_hosts: Vec<String>,
 }
 
 impl Config {
@@ -64,6 +69,8 @@ impl Config {
             namespace: Namespace::default(),
             external: Vec::new(),
             certificate_life: CERTIFICATE_LIFE,
+            page: PagePlan::Off,
+            page_hosts: Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use potluck_common::accept::accept;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -22,12 +23,10 @@ const SOCKET: &str = "control.sock";
 const MAX_REQUEST_BYTES: u64 = 64 << 10;
 /// Longest answer in bytes: all members of a full ledger.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
-/// Requests that may wait for the event loop. Clients are served one after the other.
-const QUEUE: usize = 1;
+/// Requests that may wait for the event loop: clients of the socket are served one after the other, the page asks a few at once.
+pub(crate) const QUEUE: usize = 4;
 /// How long one client may take.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
-/// Rest after the system refused to accept.
-const ACCEPT_REST: Duration = Duration::from_millis(200);
 
 /// A request and where its answer goes.
 pub(crate) type Ask = (AdminRequest, oneshot::Sender<AdminAnswer>);
@@ -40,11 +39,12 @@ pub(crate) struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Opens the socket of a data folder, whose lock the caller holds, and serves it in a task of its own.
+    /// Opens the socket of a data folder, whose lock the caller holds, and serves it in a task of its own: what is asked goes to
+    /// `asks`.
     ///
     /// # Errors
     /// When the system refuses; a path of over a hundred bytes is too long for a socket.
-    pub(crate) fn open(data_dir: &Path) -> io::Result<(Self, mpsc::Receiver<Ask>)> {
+    pub(crate) fn open(data_dir: &Path, asks: mpsc::Sender<Ask>) -> io::Result<Self> {
         let (path, new) = (data_dir.join(SOCKET), data_dir.join("control.new"));
         match std::fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -53,8 +53,7 @@ impl ControlSocket {
         let listener = UnixListener::bind(&new)?;
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
         std::fs::rename(&new, &path)?; // nobody connects before the mode is right
-        let (asks, queue) = mpsc::channel(QUEUE);
-        Ok((Self { path, serving: tokio::spawn(serve(listener, asks)) }, queue))
+        Ok(Self { path, serving: tokio::spawn(serve(listener, asks)) })
     }
 }
 
@@ -66,20 +65,16 @@ impl Drop for ControlSocket {
 }
 
 async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let served = tokio::time::timeout(CLIENT_PATIENCE, serve_client(stream, &asks)).await;
-                if let Ok(Err(error)) = served {
-                    tracing::debug!(%error, "a client of the control socket left");
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "cannot accept at the control socket");
-                tokio::time::sleep(ACCEPT_REST).await;
+    let serve = |stream| {
+        let asks = asks.clone();
+        async move {
+            let served = tokio::time::timeout(CLIENT_PATIENCE, serve_client(stream, &asks)).await;
+            if let Ok(Err(error)) = served {
+                tracing::debug!(%error, "a client of the control socket left");
             }
         }
-    }
+    };
+    accept(&listener, 1, serve).await; // one after the other
 }
 
 async fn serve_client(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<()> {
@@ -148,7 +143,8 @@ mod tests {
     async fn a_request_reaches_the_tracker_and_its_answer_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         assert!(ask_running(dir.path(), &AdminRequest::Members).await.unwrap().is_none());
-        let (socket, mut asks) = ControlSocket::open(dir.path()).unwrap();
+        let (sender, mut asks) = mpsc::channel(QUEUE);
+        let socket = ControlSocket::open(dir.path(), sender).unwrap();
         let mode = dir.path().join(SOCKET).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let answering = tokio::spawn(async move {
@@ -168,7 +164,8 @@ mod tests {
     #[tokio::test]
     async fn nonsense_is_answered_with_a_sentence() {
         let dir = tempfile::tempdir().unwrap();
-        let (_socket, _asks) = ControlSocket::open(dir.path()).unwrap();
+        let (sender, _asks) = mpsc::channel(QUEUE);
+        let _socket = ControlSocket::open(dir.path(), sender).unwrap();
         let mut stream = UnixStream::connect(dir.path().join(SOCKET)).await.unwrap();
         stream.write_all(b"{\"do\":\"dance\"}\n").await.unwrap();
         let answer: AdminAnswer = read_line(&mut stream, MAX_ANSWER_BYTES).await.unwrap();

@@ -18,6 +18,7 @@ use potluck_common::invitation::Place;
 use potluck_common::limits::Tally;
 use potluck_common::namespace::Namespace;
 use potluck_common::transport::{build_swarm, ip_of, is_taken};
+use potluck_common::web::Door;
 use potluck_common::wire::index::Answer;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -27,6 +28,7 @@ use crate::clock::{Clock, unix_seconds};
 use crate::config::Config;
 use crate::control::Ask;
 use crate::data_dir::DataDir;
+use crate::figures::Figures;
 use crate::index::{Embedded, Index, Shared, Told};
 use crate::ledger_file::LedgerFile;
 use crate::liveness::Liveness;
@@ -56,6 +58,10 @@ pub(crate) struct EventLoop<F> {
     pub(crate) conduct: Conduct,
     /// How often each limit stopped somebody.
     pub(crate) tally: Tally,
+    /// What it has done.
+    pub(crate) figures: Figures,
+    /// The door of its page, if it has one.
+    pub(crate) page: Option<Door>,
     /// Of a private tracker.
     pub(crate) membership: Option<Membership<Pending>>,
     /// What whoever runs the tracker asks.
@@ -78,6 +84,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
         data: &DataDir,
         ledger: Option<(Ledger, LedgerFile)>,
         admin: mpsc::Receiver<Ask>,
+        page: Option<Door>,
         on_event: F,
     ) -> Result<Self, TrackerError> {
         let doors = match ledger {
@@ -105,6 +112,8 @@ impl<F: FnMut(Event)> EventLoop<F> {
             watches: Watches::default(),
             conduct: Conduct::new(config.limits.rates(), tally.clone()),
             tally,
+            figures: Figures::default(),
+            page,
             membership,
             admin,
             external: config.external.clone(),
@@ -196,6 +205,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
             let external = std::mem::take(&mut self.external);
             let namespace = self.namespace.clone();
             self.prepare_invitations(&external, namespace);
+            if let Some(door) = &self.page {
+                (self.on_event)(Event::Page(door.address()));
+            }
             (self.on_event)(Event::Ready { is_private: self.membership.is_some() });
         }
         if let Some(event) = self.to_tell.take() {
@@ -204,10 +216,12 @@ impl<F: FnMut(Event)> EventLoop<F> {
         let now = self.now();
         for peer in self.liveness.handle_tick(now) {
             tracing::info!(%peer, "silent: out of all answers");
+            self.figures.note(unix_seconds(), "is silent", &peer);
             self.index.handle_silent(&peer);
         }
         self.show_out();
         self.index.handle_tick(now, unix_seconds());
+        self.figures.handle_tick(now);
         for (channel, answer) in self.watches.handle_tick(now, unix_seconds()) {
             self.respond(channel, answer);
         }

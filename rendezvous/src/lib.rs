@@ -23,6 +23,7 @@
 //! | `membership.rs`, `ledger_file.rs` | what has to be kept true around them: doors, signatures; the file |
 //! | `rooms.rs` | libp2p's rendezvous server, one for each circle of members |
 //! | `admin.rs`, `control.rs` | what whoever runs a private tracker asks; the socket by which it comes |
+//! | `page/`, `on_page.rs`, `figures.rs` | the page, metrics and health; what it is told; pure: what the tracker has done |
 //! | `numbers.rs` | pure: the small numbers by which an index knows peers |
 //! | `clock.rs` | the one clock; everything else is handed the time |
 //!
@@ -80,6 +81,7 @@ mod config;
 mod control;
 mod data_dir;
 mod event_loop;
+mod figures;
 mod index;
 mod ledger_file;
 pub mod limits;
@@ -91,7 +93,9 @@ mod numbers;
 mod on_admit;
 mod on_connection;
 mod on_index;
+mod on_page;
 mod on_rendezvous;
+mod page;
 pub mod quota;
 mod rooms;
 mod store;
@@ -105,11 +109,14 @@ use libp2p::Multiaddr;
 use potluck_common::identity::IdentityError;
 use potluck_common::transport::{TransportError, key_of};
 
-pub use admin::{AdminAnswer, AdminError, AdminRequest, InvitationLine, MemberLine};
+pub use admin::{
+    AdminAnswer, AdminError, AdminRequest, EventLine, InvitationLine, MemberLine, NamespaceLine, PeerLine, PeersPage, StatusLine,
+};
 pub use behaviour::PING_INTERVAL;
 pub use catalog::Catalog;
 pub use config::{CERTIFICATE_LIFE, Config, DEFAULT_LEASE};
 pub use index::DatabaseError;
+pub use page::PAGE_PORT;
 pub use store::StoreError;
 
 use admin::Office;
@@ -119,13 +126,17 @@ use data_dir::DataDir;
 use event_loop::EventLoop;
 use ledger_file::LedgerFile;
 use members::Ledger;
+use page::Page;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 /// What a running tracker tells whoever started it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It can be reached at this address, which ends in its PeerId.
     Listening(Multiaddr),
+    /// Its page can be opened in a browser, here.
+    Page(String),
     /// Nobody was ever invited to this private tracker: here is a first invitation.
     Invited(Box<InvitationLine>),
     /// All addresses that it has at its start were told.
@@ -178,6 +189,12 @@ pub enum TrackerError {
         /// Why.
         source: io::Error,
     },
+    /// Its page cannot be opened.
+    #[error("the tracker's page cannot be opened: {reason}; choose another place with --page ADDR, or --page off")]
+    Page {
+        /// Why.
+        reason: String,
+    },
     /// There is no identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -214,25 +231,27 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, on_event: i
     let data = DataDir::open(&config.data_dir)?;
     let file = LedgerFile::in_folder(&config.data_dir);
     let ledger = file.read()?.or_else(|| config.private.then(Ledger::default)).map(|ledger| (ledger, file));
-    let (control, admin) = control_socket(&config.data_dir);
-    // On the heap: it is too large for the futures of who runs us.
-    let mut event_loop = Box::new(Box::pin(EventLoop::start(&config, &data, ledger, admin, on_event)).await?);
-    let ended = event_loop.run(shutdown).await;
-    drop(control);
+    let page = Page::open(&config).await?;
+    let (asks, admin) = mpsc::channel(control::QUEUE);
+    let control = control_socket(&config.data_dir, asks.clone());
+    let door = page.as_ref().map(|page| page.door.clone());
+    let page = page.map(|page| AbortOnDropHandle::new(tokio::spawn(page.serve(asks))));
+    // On the heap, all that is large: it would be in the futures of whoever runs us.
+    let mut event_loop = Box::new(Box::pin(EventLoop::start(&config, &data, ledger, admin, door, on_event)).await?);
+    let ended = Box::pin(event_loop.run(shutdown)).await;
+    drop((control, page));
     event_loop.close().await;
     drop(data); // unlocks the folder after the last use of the identity
     ended
 }
 
 /// A tracker whose socket cannot be made works; its invitations are then made while it is stopped.
-fn control_socket(data_dir: &Path) -> (Option<ControlSocket>, mpsc::Receiver<Ask>) {
-    match ControlSocket::open(data_dir) {
-        Ok((socket, asks)) => (Some(socket), asks),
-        Err(error) => {
-            tracing::warn!("`invite` and `members` work while the tracker is stopped only: its control socket cannot be made: {error}");
-            (None, mpsc::channel(1).1)
-        }
+fn control_socket(data_dir: &Path, asks: mpsc::Sender<Ask>) -> Option<ControlSocket> {
+    let opened = ControlSocket::open(data_dir, asks);
+    if let Err(error) = &opened {
+        tracing::warn!("`invite` and `members` work while the tracker is stopped only: its control socket cannot be made: {error}");
     }
+    opened.ok()
 }
 
 /// Carries out what whoever runs a private tracker asks: at the tracker that runs on the data folder, or in its ledger
@@ -246,6 +265,9 @@ pub async fn administer(data_dir: &Path, request: AdminRequest) -> Result<AdminA
         Some(AdminAnswer::Failed(error)) => return Err(error),
         Some(answer) => return Ok(answer),
         None => {}
+    }
+    if request.is_of_running() {
+        return Err(admin::not_running()); // and nothing is made where there is none
     }
     let unusable = |error: TrackerError| AdminError { exit_code: 7, message: error.to_string() };
     let data = DataDir::open(data_dir).map_err(unusable)?;

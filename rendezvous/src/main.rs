@@ -4,6 +4,7 @@ mod cli;
 mod output;
 mod verbs;
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,7 +14,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use cli::Cli;
+use cli::{Cli, LogFormat};
 use output::Output;
 use verbs::Verb;
 
@@ -27,7 +28,7 @@ const WORKERS: usize = 2;
 fn main() -> ExitCode {
     let mut cli = Cli::parse(); // ends the program with 2 when the arguments make no sense
     let output = Output::new(cli.json);
-    start_log(cli.verbose);
+    start_log(cli.verbose, cli.log_format);
     raise_file_limit();
     let done = match cli.verb.take() {
         Some(verb) => cli.data_dir().map_err(Failure::Usage).and_then(|data_dir| ask(&data_dir, verb, &output)),
@@ -76,6 +77,7 @@ impl Failure {
             Failure::Tracker(
                 TrackerError::Network(_)
                 | TrackerError::Database(_)
+                | TrackerError::Page { .. }
                 | TrackerError::Taken { .. }
                 | TrackerError::Listen { .. }
                 | TrackerError::Unreachable,
@@ -99,10 +101,20 @@ fn serve(config: Config, mut output: Output) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         // A quota on the size of files ends a program that does not listen; to us it is a full disk like any other.
         let _full_disk = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let has_terminal = std::io::stdin().is_terminal();
         let shutdown = async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => return,
+                    _ = terminate.recv() => return,
+                    _ = hang_up.recv() => {
+                        if has_terminal {
+                            return; // it is gone
+                        }
+                        tracing::warn!("SIGHUP: a tracker has no configuration file; restart it to change its options, peers come back by themselves");
+                    }
+                }
             }
         };
         Box::pin(run(config, shutdown, |event| output.tell(&event))).await?; // large: the whole tracker is in it
@@ -111,10 +123,15 @@ fn serve(config: Config, mut output: Output) -> Result<(), Failure> {
 }
 
 /// Logs to stderr: warnings, or with `-v` what happens, or what `RUST_LOG` asks for.
-fn start_log(verbose: bool) {
+fn start_log(verbose: bool, format: LogFormat) {
     let default = if verbose { "warn,potluck_rendezvous=debug,potluck_common=debug" } else { "error,potluck_rendezvous=warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(colour).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }
 
 /// Lets the process have as many open files as the system allows it: each connection is one, and 1,024 is the usual

@@ -99,6 +99,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
                 Ok(_) => {
                     membership.handle_joined(&peer);
                     tracing::info!(%peer, "event=joined");
+                    self.figures.note(unix_now, "became a member", &peer);
                     let welcome = membership.welcome(&peer, unix_now).unwrap_or_default();
                     membership.save(Some(Pending::Joined { channel, answer: Answer::Welcome(Box::new(welcome)) }));
                     return;
@@ -114,6 +115,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
         self.tally.count(Stop::BadInvitation);
         let ip = address.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
         tracing::warn!("event=bad_invitation peer={peer} ip={ip} reason={why:?}");
+        self.figures.note(unix_now, "came with an invitation that does not hold", &peer);
         self.answer_admit(channel, Answer::NotJoined { why });
     }
 
@@ -125,6 +127,15 @@ impl<F: FnMut(Event)> EventLoop<F> {
 
     /// Whoever runs the tracker asks something.
     pub(crate) fn on_admin(&mut self, (request, reply): Ask) {
+        let told = match request {
+            AdminRequest::Status => Some(self.status()),
+            AdminRequest::Peers { offset, limit } => Some(self.peers_page(offset, limit)),
+            AdminRequest::Page => Some(self.page_link()),
+            _ => None,
+        };
+        if let Some(answer) = told {
+            return drop(reply.send(answer));
+        }
         let Some(membership) = &mut self.membership else {
             let message = "this tracker is open: everybody may join; stop it and start it with --private for one that admits members only";
             let _gone = reply.send(AdminAnswer::Failed(AdminError { exit_code: 2, message: message.to_owned() }));
@@ -144,6 +155,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
     /// Nobody speaks to a peer any more: its registrations and connections end here, and all members are told.
     fn cut_off(&mut self, peer: &PeerKey) {
         tracing::info!(%peer, "event=revoked");
+        self.figures.note(unix_seconds(), "is a member no longer", peer);
         self.index.withdraw_all(peer);
         if let Some(id) = peer_of(peer) {
             let _not_here = self.swarm.disconnect_peer_id(id);

@@ -4,6 +4,7 @@ use libp2p::{PeerId, ping};
 use potluck_common::transport::key_of;
 
 use crate::Event;
+use crate::clock::unix_seconds;
 use crate::event_loop::EventLoop;
 
 impl<F: FnMut(Event)> EventLoop<F> {
@@ -12,6 +13,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
         let Some(key) = key_of(peer) else { return };
         if connections == 1 {
             tracing::debug!(%peer, "connected");
+            self.figures.note(unix_seconds(), "connected", peer);
             if let Some(membership) = self.membership.as_mut().filter(|membership| !membership.is_member(&key)) {
                 membership.lobby.handle_stranger(key, now);
             }
@@ -25,6 +27,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
         let Some(key) = key_of(peer) else { return };
         if connections_left == 0 {
             tracing::debug!(%peer, "disconnected");
+            self.figures.note(unix_seconds(), "left", peer);
             self.liveness.handle_lost(&key);
             self.conduct.handle_lost(&key);
             self.index.handle_lost(&key, now);

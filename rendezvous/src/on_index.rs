@@ -48,6 +48,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
         if matches!(answer, Answer::Refused { why: Refusal::OverQuota }) {
             self.tally.count(Stop::Quota);
         }
+        self.figures.refused += u64::from(matches!(answer, Answer::Refused { .. }));
         if self.swarm.behaviour_mut().index.send_response(channel, answer).is_err() {
             tracing::debug!("asked and left");
         }
@@ -79,7 +80,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
 
     fn on_read(&mut self, peer: PeerKey, request: Request, channel: ResponseChannel<Answer>) {
         let now = self.now();
-        let at_once = if self.may_ask(peer, now) { self.index.read(request, channel) } else { Some((channel, refuse(Refusal::Busy))) };
+        let may_ask = self.may_ask(peer, now);
+        self.figures.searches += u64::from(may_ask && matches!(request, Request::Search(_)));
+        let at_once = if may_ask { self.index.read(request, channel) } else { Some((channel, refuse(Refusal::Busy))) };
         self.respond_at_once(at_once);
     }
 

@@ -6,10 +6,9 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use potluck_common::escape::Escaped;
+use potluck_common::qr;
 use potluck_common::transport::is_loopback;
-use potluck_rendezvous::{AdminAnswer, Event, InvitationLine, MemberLine};
-use qrcode::QrCode;
-use qrcode::render::unicode::Dense1x2;
+use potluck_rendezvous::{AdminAnswer, Event, InvitationLine, MemberLine, StatusLine};
 use serde::Serialize;
 
 /// Tells the events of a tracker.
@@ -65,6 +64,10 @@ impl Output {
             Event::Restored { files } => {
                 let _nobody_reads = writeln!(stderr(), "{files} files are known from before; peers that come back need not publish anew");
             }
+            Event::Page(address) if self.json => print_json(&serde_json::json!({ "event": "page", "address": address })),
+            Event::Page(address) => {
+                let _nobody_reads = writeln!(stderr(), "page at {address}; `potluck-tracker page` prints a link that signs in");
+            }
             Event::Ready { .. } if self.json => {}
             Event::Ready { is_private } => {
                 let text = if *is_private { PRIVATE.to_owned() } else { how_to_join(&self.addresses) };
@@ -81,6 +84,11 @@ impl Output {
             AdminAnswer::Members(lines) if self.json => lines.iter().for_each(print_json),
             AdminAnswer::Invitations(lines) => lines.iter().for_each(tell_invitation),
             AdminAnswer::Members(lines) => lines.iter().for_each(|line| print_text(&member(line))),
+            AdminAnswer::Status(status) if self.json => print_json(status),
+            AdminAnswer::Status(status) => print_text(&how_it_is(status)),
+            AdminAnswer::Peers(page) => page.items.iter().for_each(print_json),
+            AdminAnswer::Page(link) if self.json => print_json(&serde_json::json!({ "link": link })),
+            AdminAnswer::Page(link) => print_text(link),
             AdminAnswer::Failed(error) => complain(error),
         }
     }
@@ -128,8 +136,8 @@ fn tell_invitation(line: &InvitationLine) {
 /// What a person does with an invitation, with a QR code if there is a terminal for it.
 fn invitation(line: &InvitationLine, with_code: bool) -> String {
     let text = line.invitation.as_deref().unwrap_or_default();
-    let code = QrCode::new(text.to_ascii_uppercase()).ok().filter(|_| with_code); // upper case: the denser mode
-    let code = code.map(|code| format!("{}\n", code.render::<Dense1x2>().build())).unwrap_or_default();
+    let code = with_code.then(|| qr::for_terminal(&text.to_ascii_uppercase())).flatten(); // upper case: the denser mode
+    let code = code.map(|code| format!("{code}\n")).unwrap_or_default();
     let people = if line.uses == 1 { "one may".to_owned() } else { format!("{} may", line.uses) };
     let until = line.expires.as_ref().map(|expires| format!(", until {expires}")).unwrap_or_default();
     let rights = if line.read_only { ", to search and download only" } else { "" };
@@ -145,6 +153,41 @@ fn member(line: &MemberLine) -> String {
     let read_only = line.read_only.iter().map(|name| format!("{} (read only)", Escaped(name)));
     let namespaces: Vec<String> = line.namespaces.iter().map(|name| Escaped(name).to_string()).chain(read_only).collect();
     format!("{}  {}  {}  since {}  {}", Escaped(&line.nickname), line.state, namespaces.join(", "), line.joined, line.peer_id)
+}
+
+fn how_it_is(status: &StatusLine) -> String {
+    let kind = match status.members {
+        Some(members) => format!("private, {members} members"),
+        None => "open".to_owned(),
+    };
+    let mut rows = vec![
+        ("tracker", format!("{kind}{}", if status.ready { "" } else { ", reading what peers published" })),
+        (
+            "peers",
+            format!("{}{}, {} connected", status.peers, if status.shares_index { " at this tracker" } else { "" }, status.connections),
+        ),
+        ("files", files_of(status.files)),
+        ("searches", format!("{:.1} a second, {} since it started", status.searches_per_second, status.searches)),
+    ];
+    rows.extend(status.namespaces.iter().map(|line| {
+        (
+            "namespace",
+            format!(
+                "{}: {} peers{}",
+                Escaped(&line.namespace),
+                line.peers,
+                line.files.map(|files| format!(", {files} files")).unwrap_or_default()
+            ),
+        )
+    }));
+    rows.extend(status.addresses.iter().map(|address| ("listens at", address.clone())));
+    rows.extend(status.page.iter().map(|page| ("page", page.clone())));
+    let lines: Vec<String> = rows.into_iter().map(|(name, value)| format!("{name:13} {value}")).collect();
+    lines.join("\n")
+}
+
+fn files_of(files: Option<u64>) -> String {
+    files.map_or_else(|| "in the database that the trackers share, not counted here".to_owned(), |files| files.to_string())
 }
 
 /// What a person does next.

@@ -13,6 +13,14 @@ pub(crate) enum Verb {
     /// Invite people to a private tracker, which may be running
     #[command(subcommand)]
     Invite(InviteVerb),
+    /// Show how the running tracker is
+    #[command(after_help = "Example:\n  potluck-tracker status --json")]
+    Status,
+    /// Print a link that opens the page of the running tracker in a browser
+    #[command(
+        after_help = "Example:\n  potluck-tracker page\n\nThe link signs in once, within ten minutes. The browser stays signed in for a month."
+    )]
+    Page,
     /// See who is a member of a private tracker, and end memberships
     #[command(subcommand)]
     Members(MembersVerb),
@@ -81,6 +89,8 @@ impl Verb {
     /// What the tracker is asked.
     pub(crate) fn into_request(self) -> AdminRequest {
         match self {
+            Self::Status => AdminRequest::Status,
+            Self::Page => AdminRequest::Page,
             Self::Invite(InviteVerb::Create(args)) => AdminRequest::Invite {
                 uses: args.uses,
                 expires_in: args.expires.0.map(|time| time.as_secs()),

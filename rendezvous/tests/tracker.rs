@@ -183,7 +183,7 @@ async fn a_tracker_that_is_stopped_closes_its_connections_and_starts_again_as_it
 #[tokio::test]
 async fn a_second_tracker_on_the_same_folder_is_refused() {
     let tracker = Tracker::start().await;
-    let second = run(tracker.config.clone(), std::future::pending(), |_| {}).await;
+    let second = Box::pin(run(tracker.config.clone(), std::future::pending(), |_| {})).await;
     assert!(matches!(second, Err(TrackerError::InUse(_))), "{second:?}");
 }
 
@@ -200,7 +200,7 @@ async fn a_port_that_is_taken_is_an_error_that_names_it() {
         } else {
             config.listen.push(address.clone());
         }
-        let ended = run(config, std::future::pending(), |_| {}).await;
+        let ended = Box::pin(run(config, std::future::pending(), |_| {})).await;
         assert!(matches!(&ended, Err(TrackerError::Taken { address: taken }) if *taken == address), "{ended:?}");
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Embedded<W> {
     is_restoring: bool,
     /// Segments that are being joined on another thread.
     job: Option<JoinHandle<IndexJob<Done>>>,
+    /// How often changes were taken.
+    pub(super) taken: u64,
     /// The last time that it was told.
     now: Instant,
 }
@@ -48,7 +50,7 @@ impl<W: Send + 'static> Embedded<W> {
     /// When the system has no thread.
     pub(crate) fn start(path: PathBuf, limits: Limits, lease: Duration, now: Instant) -> std::io::Result<Self> {
         let keeper = Keeper::start(path, Catalog::new(limits, lease), now)?;
-        Ok(Self { catalog: Catalog::new(limits, lease), keeper, is_restoring: true, job: None, now })
+        Ok(Self { catalog: Catalog::new(limits, lease), keeper, is_restoring: true, job: None, taken: 0, now })
     }
 
     pub(super) fn is_restoring(&self) -> bool {
@@ -67,6 +69,7 @@ impl<W: Send + 'static> Embedded<W> {
         }
         let answer = match self.catalog.publish(peer, &publish, now) {
             Published::Taken(shelf) => {
+                self.taken += 1;
                 watches.handle_published(peer, &publish, now);
                 return self.save(shelf, peer, publish, waiter);
             }

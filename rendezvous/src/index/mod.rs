@@ -19,6 +19,7 @@ use potluck_common::peer::PeerKey;
 use potluck_common::wire::index::{Address, Answer, Publish, Published, Request};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 
+use crate::admin::{NamespaceLine, PeersPage};
 use crate::watches::Watches;
 use crate::{Event, TrackerError};
 
@@ -76,6 +77,35 @@ impl<W: Send + 'static> Index<W> {
     /// Whether requests are refused because what was saved is still being read.
     pub(crate) fn is_restoring(&self) -> bool {
         matches!(self, Self::Embedded(index) if index.is_restoring())
+    }
+
+    /// Whether other trackers may share it.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
+    /// The namespaces by name, with what is told in each, as far as this tracker knows it: nothing is asked of a database.
+    pub(crate) fn namespaces(&self) -> Vec<NamespaceLine> {
+        match self {
+            Self::Embedded(index) => index.catalog.namespaces(),
+            Self::Shared(index) => index.attendance.namespaces(),
+        }
+    }
+
+    /// Some of the registrations that this tracker knows, in the order of namespaces and PeerIds, and how many there are.
+    pub(crate) fn registered(&self, offset: u64, limit: u32) -> PeersPage {
+        match self {
+            Self::Embedded(index) => index.catalog.registered(offset, limit),
+            Self::Shared(index) => index.attendance.registered(offset, limit),
+        }
+    }
+
+    /// How often changes to what peers offer were taken here since the start.
+    pub(crate) fn taken(&self) -> u64 {
+        match self {
+            Self::Embedded(index) => index.taken,
+            Self::Shared(index) => index.taken,
+        }
     }
 
     /// A peer has registered by rendezvous, for `ttl`. Changes nothing for a peer that publishes.

@@ -49,6 +49,7 @@ mod stock_attacks;
 mod the_doctor;
 mod the_page;
 mod the_page_in_a_browser;
+mod the_page_of_the_tracker;
 mod the_tracker_restarts;
 mod the_wrong_tracker;
 mod three_sources;

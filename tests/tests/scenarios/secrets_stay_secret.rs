@@ -48,7 +48,7 @@ fn another_user_of_the_machine_reaches_neither_page_nor_socket() -> Result {
 #[test]
 fn no_secret_stands_in_a_command_line_or_a_log() -> Result {
     let town = Town::new()?;
-    let tracker = town.tracker_with("tracker", &["--private", "--verbose"])?;
+    let tracker = town.tracker_with("tracker", &["--private", "--verbose", "--page", "127.0.0.1:0"])?;
     let invited = tracker.process().event("invited", PATIENCE)?;
     let invitation = invited["invitation"].as_str().unwrap_or_default().to_owned();
     let file = town.path("invitation.txt");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 
+use crate::admin::{NamespaceLine, PeerLine, PeersPage};
 use crate::catalog::GRACE;
 
 /// Whether a peer is here, in a namespace.
@@ -136,6 +137,43 @@ impl Attendance {
         }
     }
 
+    /// The namespaces by name, with who is here in each. What they offer is in the database.
+    pub(in crate::index) fn namespaces(&self) -> Vec<NamespaceLine> {
+        let mut here: BTreeMap<&Namespace, u64> = BTreeMap::new();
+        for (namespace, attendee) in self.peers.values().flatten() {
+            *here.entry(namespace).or_default() += u64::from(attendee.presence.is_told());
+        }
+        let line = |(namespace, peers): (&Namespace, u64)| NamespaceLine {
+            namespace: namespace.to_string(),
+            peers,
+            parked: None,
+            files: None,
+            bytes: None,
+        };
+        here.into_iter().map(line).collect()
+    }
+
+    /// Some of those who are here, in the order of namespaces and PeerIds, and how many there are.
+    pub(in crate::index) fn registered(&self, offset: u64, limit: u32) -> PeersPage {
+        let of_peer = |(peer, of_peer): (&PeerKey, &BTreeMap<Namespace, Attendee>)| -> Vec<_> {
+            of_peer.iter().map(|(namespace, attendee)| (namespace.clone(), *peer, attendee.presence.is_told())).collect()
+        };
+        let mut all: Vec<Mark> = self.peers.iter().flat_map(of_peer).collect();
+        all.sort_unstable();
+        let total = all.len() as u64;
+        let wanted = all.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
+        let line = |(namespace, peer, online): Mark| PeerLine {
+            peer_id: peer.to_string(),
+            nickname: None,
+            namespace: namespace.to_string(),
+            addresses: Vec::new(),
+            files: None,
+            bytes: None,
+            online,
+        };
+        PeersPage { items: wanted.map(line).collect(), total }
+    }
+
     fn change(&mut self, peer: &PeerKey, change: impl Fn(&Attendee) -> Presence) {
         for (namespace, attendee) in self.peers.get_mut(peer).into_iter().flatten() {
             let after = change(attendee);
@@ -195,6 +233,23 @@ mod tests {
         attendance.handle_silent(&peer());
         attendance.handle_heard(&peer());
         assert_eq!(marks(&mut attendance, now), [true]);
+    }
+
+    #[test]
+    fn who_is_here_is_listed_by_namespace_and_nothing_is_made_up_about_what_it_offers() {
+        let now = some_time();
+        let mut attendance = with_a_peer();
+        let other = Namespace::new("a-first").unwrap();
+        attendance.handle_published(&other, peer(), now);
+        attendance.handle_published(&Namespace::default(), peer(), now);
+        attendance.handle_published(&Namespace::default(), PeerKey::from_ed25519(&[8; 32]), now);
+        let lines = attendance.namespaces();
+        let counts: Vec<_> = lines.iter().map(|line| (line.namespace.as_str(), line.peers, line.files)).collect();
+        assert_eq!(counts, [("a-first", 1, None), (Namespace::default().as_str(), 2, None)]);
+        let page = attendance.registered(1, 1);
+        assert_eq!((page.total, page.items.len()), (3, 1));
+        attendance.handle_silent(&peer());
+        assert_eq!(attendance.registered(0, 1).items.first().map(|line| line.online), Some(false), "silent: not told of");
     }
 
     #[test]

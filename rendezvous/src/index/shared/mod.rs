@@ -88,6 +88,8 @@ pub(crate) struct Shared<W> {
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     changes: Arc<Semaphore>,
+    /// How often changes were taken.
+    pub(super) taken: u64,
     /// The last times that it was told.
     now: Instant,
     unix_now: i64,
@@ -117,6 +119,7 @@ impl<W: Send + 'static> Shared<W> {
             reads: Arc::new(Semaphore::new(MAX_READS)),
             writes: Arc::new(Semaphore::new(MAX_WRITES)),
             changes: Arc::new(Semaphore::new(MAX_CHANGES as usize)),
+            taken: 0,
             now,
             unix_now: 0,
         })
@@ -230,6 +233,7 @@ impl<W: Send + 'static> Shared<W> {
                     self.attendance.handle_published(&publish.namespace, peer, self.now);
                 }
                 if outcome.is_news {
+                    self.taken += 1;
                     Told::Published(waiter, outcome.answer, Box::new((peer, *publish)))
                 } else {
                     Told::Answers(vec![(waiter, outcome.answer)])

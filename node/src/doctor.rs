@@ -139,8 +139,12 @@ fn clock(written: Option<SystemTime>, now: SystemTime) -> CheckLine {
 impl Node {
     /// What the network looks like from here.
     pub(crate) async fn doctor(&self, out: &Lines) -> Result<(), CommandError> {
-        self.trackers().settled().await;
         let runs = !self.config().one_shot;
+        if runs {
+            self.trackers().up_to_date().await;
+        } else {
+            self.trackers().settled().await;
+        }
         let peers = self.asking().net.connections().await.len() as u64;
         let nobody = self.trackers().nobody();
         let lines = [

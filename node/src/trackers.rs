@@ -231,6 +231,15 @@ impl Trackers {
         if lines.iter().any(|line| line.registered) { Ok(lines) } else { Err(self.nobody()) }
     }
 
+    /// Waits until every tracker has what this node wants to publish there, or has had the time for it: right after a
+    /// connection, or a change, that is still under way.
+    pub(crate) async fn up_to_date(&self) {
+        self.settled().await;
+        if matches!(*self.0.wanted.borrow(), Wanted::Registered(_)) {
+            self.wait(ANSWER_PATIENCE, |desks| desks.iter().all(|desk| desk.state == DeskState::Registered)).await;
+        }
+    }
+
     /// Leaves every tracker now, and stays away.
     pub(crate) async fn deregister(&self) -> Result<Vec<TrackerLine>, CommandError> {
         self.settled().await;

@@ -35,6 +35,8 @@ const MAX_PAGES: usize = 2000;
 const MAX_LOOKED_AHEAD: usize = 8;
 /// How long a search waits for one party: one that is slow or gone must not hold up the others.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(4);
+/// How long after a party said that it is busy it is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Asks whoever should know.
 #[derive(Clone)]
@@ -89,6 +91,14 @@ pub(crate) struct Found {
     /// Where one of them has it: a proposal for a name.
     pub(crate) path: Option<SharePath>,
     pub(crate) peers: Vec<PeerId>,
+}
+
+/// The answers of all parties to a question for sources, joined.
+#[derive(Debug, Default)]
+struct Sourced {
+    found: HashMap<ContentId, Found>,
+    /// Who did not answer, and why; without those who speak to members only.
+    unanswered: Vec<String>,
 }
 
 impl Asking {
@@ -277,20 +287,31 @@ impl Asking {
 
     /// Who has these contents, as the trackers and the dialled peers say. Remembers the addresses.
     pub(crate) async fn sources(&self, ids: &[ContentId]) -> HashMap<ContentId, Found> {
-        let mut all: HashMap<ContentId, Found> = HashMap::new();
+        self.ask_for_sources(ids).await.found
+    }
+
+    async fn ask_for_sources(&self, ids: &[ContentId]) -> Sourced {
+        let mut all = Sourced::default();
         let me = self.net.me();
         for ids in ids.chunks(MAX_SOURCE_IDS) {
             let request = Sources { namespace: self.namespace.clone(), content_ids: Bounded::truncated(ids.iter().copied()) };
             let (parties, own) = (self.parties(), self.own_ips().await);
             let asks = parties.clone().into_iter().map(|party| {
                 let request = Request::Sources(request.clone());
-                async move { tokio::time::timeout(SEARCH_PATIENCE, self.ask(party, request)).await }
+                async move { tokio::time::timeout(SEARCH_PATIENCE, self.ask_until_free(party, request)).await }
             });
             for (party, answer) in parties.into_iter().zip(join_all(asks).await) {
-                let Ok(Ok(Answer::Sources(found))) = answer else { continue };
+                let found = match answer.unwrap_or(Err(Unanswered::TooSlow)) {
+                    Ok(Answer::Sources(found)) => found,
+                    Err(why) if why.is_closed_door() => continue,
+                    unanswered => {
+                        all.unanswered.push(format!("{party}: {}", unanswered.err().unwrap_or(Unanswered::Nonsense)));
+                        continue;
+                    }
+                };
                 let peers: Vec<Option<PeerId>> = found.peers.iter().map(|source| self.learn_source(party, &own, source)).collect();
                 for content in found.found {
-                    let known = all.entry(content.content_id).or_default();
+                    let known = all.found.entry(content.content_id).or_default();
                     known.size = known.size.or(Some(content.size));
                     known.path = known.path.take().or(content.path);
                     for peer in content.peers.iter().filter_map(|place| peers.get(usize::from(*place)).copied().flatten()) {
@@ -304,11 +325,31 @@ impl Asking {
         all
     }
 
+    /// Asks a party again for as long as it says that it is busy: whoever calls this ends it.
+    async fn ask_until_free(&self, party: PeerId, request: Request) -> Result<Answer, Unanswered> {
+        loop {
+            match self.ask(party, request.clone()).await {
+                Err(Unanswered::Refused(Refusal::Busy)) => tokio::time::sleep(BUSY_PAUSE).await,
+                answer => return answer,
+            }
+        }
+    }
+
     /// Who has a content: as found out right after the last search, or by asking.
-    pub(crate) async fn sources_of(&self, id: ContentId) -> Found {
-        match self.whereabouts.recall(id, now()) {
-            Some(found) => found,
-            None => self.sources(&[id]).await.remove(&id).unwrap_or_default(),
+    ///
+    /// # Errors
+    /// When nobody is known to have it and somebody who might know did not answer.
+    pub(crate) async fn sources_of(&self, id: ContentId) -> Result<Found, CommandError> {
+        if let Some(found) = self.whereabouts.recall(id, now()) {
+            return Ok(found);
+        }
+        let mut sourced = self.ask_for_sources(&[id]).await;
+        match sourced.found.remove(&id) {
+            None if !sourced.unanswered.is_empty() => Err(CommandError::new(
+                Failure::Unreachable,
+                format!("who has {id} is not known: {}; try again, or see `potluck status`", sourced.unanswered.join("; ")),
+            )),
+            found => Ok(found.unwrap_or_default()),
         }
     }
 

@@ -132,7 +132,7 @@ impl Node {
         folder: PathBuf,
         wish: &DownloadWish,
     ) -> Result<Resolved, CommandError> {
-        let found = self.asking().sources_of(content_id).await;
+        let found = self.asking().sources_of(content_id).await?;
         if found.peers.is_empty() {
             let message = format!("nobody here has {content_id}; try again when its owner is online (`potluck query` lists who is)");
             return Err(CommandError::new(Failure::NotFound, message));

@@ -54,7 +54,10 @@ fn a_hundred_downloads_at_once_take_little_memory() -> Result {
     let hashes = (0..100).map(|number| tree::file(&town.path(&format!("share/{number:03}.bin")), number, 3 << 20));
     let hashes = hashes.collect::<Result<Vec<_>>>()?;
     let pair = Pair::start(town)?;
-    pair.bob.find("099.bin", 1)?;
+    eventually(PATIENCE, "all hundred can be found", || {
+        let found = pair.bob.verb(&["search", "--limit", "200", "bin"])?;
+        Ok((found.lines.iter().filter(|hit| hit["content_id"].is_string()).count() == hashes.len()).then_some(()))
+    })?;
     let running = hashes.iter().map(|hash| pair.bob.begin(&["download", hash])).collect::<Result<Vec<_>>>()?;
     for download in running {
         download.finish(VERB_LIMIT)?.ok()?;

@@ -32,7 +32,7 @@ const ADMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests of admission in flight on one connection, either way: one, and a deny list or two.
 const ADMIT_STREAMS: usize = 4;
 /// Index requests in flight on one connection, either way.
-const INDEX_STREAMS: usize = 16;
+pub const INDEX_STREAMS: usize = 16;
 /// Piece requests in flight on one connection, either way.
 pub const PIECE_STREAMS: usize = 64;
 

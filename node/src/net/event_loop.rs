@@ -22,7 +22,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::handle::{AskError, Command, DialError, Identity, Inbound, IndexReply, NetEvent, PieceReply};
-use super::pending::{Asks, Dials};
+use super::pending::{Asks, Dials, Turns};
 use crate::clock::now;
 use crate::core::admission::Admission;
 
@@ -50,9 +50,14 @@ pub(super) struct EventLoop {
     pub(super) tally: Tally,
 }
 
+/// An index request, and where its answer goes.
+type IndexAsk = (index::Request, oneshot::Sender<Result<index::Answer, AskError>>);
+
 #[derive(Default)]
 pub(super) struct Waiting {
     index: Asks<OutboundRequestId, index::Answer>,
+    /// Those that are not sent yet.
+    index_turns: Turns<IndexAsk>,
     piece: Asks<OutboundRequestId, PieceAnswer>,
     /// Of those whom we want to be admitted by; our hellos wait for nobody.
     pub(super) admit: Asks<OutboundRequestId, admit::Answer>,
@@ -121,12 +126,30 @@ impl EventLoop {
     }
 
     fn ask_index(&mut self, peer: PeerId, request: index::Request, reply: oneshot::Sender<Result<index::Answer, AskError>>) {
-        if !self.is_admitted(&peer) {
-            let _ = reply.send(Err(AskError::NotConnected));
-            return;
+        match self.waiting.index_turns.begin(peer, (request, reply)) {
+            Ok(turn) => self.send_index(peer, turn),
+            Err((_, reply)) => drop(reply.send(Err(AskError::Busy))),
         }
-        let id = self.swarm.behaviour_mut().index.send_request(&peer, Ok(request));
-        self.waiting.index.wait(id, reply);
+    }
+
+    /// Sends an index request whose turn it is; those that nobody waits for, or nobody can be sent, make room for the next.
+    fn send_index(&mut self, peer: PeerId, mut turn: Option<IndexAsk>) {
+        while let Some((request, reply)) = turn {
+            if !reply.is_closed() && self.is_admitted(&peer) {
+                let id = self.swarm.behaviour_mut().index.send_request(&peer, Ok(request));
+                self.waiting.index.wait(id, reply);
+                return;
+            }
+            let _ = reply.send(Err(AskError::NotConnected));
+            turn = self.waiting.index_turns.end(&peer);
+        }
+    }
+
+    /// Hands an answer over, and sends the next request that waits for its turn.
+    fn settle_index(&mut self, peer: PeerId, id: &OutboundRequestId, answer: Result<index::Answer, AskError>) {
+        self.waiting.index.settle(id, answer);
+        let next = self.waiting.index_turns.end(&peer);
+        self.send_index(peer, next);
     }
 
     fn ask_piece(&mut self, peer: PeerId, call: PieceCall, reply: oneshot::Sender<Result<PieceAnswer, AskError>>) {
@@ -259,10 +282,10 @@ impl EventLoop {
                     }
                 }
             }
-            rr::Event::Message { message: rr::Message::Response { request_id, response }, .. } => {
-                self.waiting.index.settle(&request_id, Ok(response));
+            rr::Event::Message { peer, message: rr::Message::Response { request_id, response }, .. } => {
+                self.settle_index(peer, &request_id, Ok(response));
             }
-            rr::Event::OutboundFailure { request_id, error, .. } => self.waiting.index.settle(&request_id, Err(ask_error(error))),
+            rr::Event::OutboundFailure { peer, request_id, error, .. } => self.settle_index(peer, &request_id, Err(ask_error(error))),
             rr::Event::InboundFailure { .. } | rr::Event::ResponseSent { .. } => {}
         }
     }

@@ -36,6 +36,9 @@ pub enum AskError {
     /// The answer broke the protocol's rules.
     #[error("the peer broke the protocol: {0}")]
     Broken(String),
+    /// Too many requests to this peer wait for their turn.
+    #[error("too many requests to this peer wait")]
+    Busy,
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -174,7 +177,8 @@ impl NetHandle {
         self.me
     }
 
-    /// Asks a connected peer or tracker, and waits for the answer, at most 20 s. Dropping the future forgets the answer.
+    /// Asks a connected peer or tracker, and waits for the answer, at most 20 s from when it is its turn: a party is asked eight
+    /// things at once, others wait in line. Dropping the future forgets the answer.
     ///
     /// # Errors
     /// When there is no connection, it is lost, or the peer breaks the protocol.

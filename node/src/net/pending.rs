@@ -1,10 +1,11 @@
 //! Who waits for what: requests and dials that are under way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
+use potluck_common::transport::INDEX_STREAMS;
 use tokio::sync::oneshot;
 
 use super::handle::{AskError, DialError};
@@ -41,6 +42,58 @@ impl<Id: Eq + Hash, A> Asks<Id, A> {
             }
             None => Some(answer),
         }
+    }
+}
+
+/// Requests that may be in flight to one party: what the other side takes on a connection, half of it left for what it asks.
+const MAX_IN_FLIGHT: usize = INDEX_STREAMS / 2;
+/// Requests to one party that may wait for their turn: as many downloads may begin at once.
+const MAX_IN_LINE: usize = 4096;
+
+/// Keeps requests to a party in line when it takes no more at once: a stream too many would be reset, and its request lost.
+pub(super) struct Turns<T>(HashMap<PeerId, Line<T>>);
+
+/// Requests to one party.
+struct Line<T> {
+    in_flight: usize,
+    waiting: VecDeque<T>,
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> Turns<T> {
+    /// Gives a request back that is to be sent now; keeps it for later, or says that there is no room for it.
+    ///
+    /// # Errors
+    /// The request, when too many wait.
+    pub(super) fn begin(&mut self, party: PeerId, request: T) -> Result<Option<T>, T> {
+        let line = self.0.entry(party).or_insert_with(|| Line { in_flight: 0, waiting: VecDeque::new() });
+        if line.in_flight < MAX_IN_FLIGHT {
+            line.in_flight += 1;
+            return Ok(Some(request));
+        }
+        if line.waiting.len() >= MAX_IN_LINE {
+            return Err(request);
+        }
+        line.waiting.push_back(request);
+        Ok(None)
+    }
+
+    /// A request is settled: gives the next one, which is to be sent now.
+    pub(super) fn end(&mut self, party: &PeerId) -> Option<T> {
+        let line = self.0.get_mut(party)?;
+        let next = line.waiting.pop_front();
+        if next.is_none() {
+            line.in_flight = line.in_flight.saturating_sub(1);
+            if line.in_flight == 0 {
+                self.0.remove(party);
+            }
+        }
+        next
     }
 }
 
@@ -90,5 +143,29 @@ impl Dials {
         for reply in self.attempts.remove(&id).map(|(_, waiting)| waiting).unwrap_or_default() {
             let _ = reply.send(outcome.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_requests_are_in_flight_as_a_party_takes_and_the_others_follow_in_turn() {
+        let (mut turns, party, other) = (Turns::default(), PeerId::random(), PeerId::random());
+        let sent: Vec<_> = (0..MAX_IN_FLIGHT + 2).filter_map(|number| turns.begin(party, number).unwrap()).collect();
+        assert_eq!(sent.len(), MAX_IN_FLIGHT);
+        assert_eq!(turns.begin(other, 99), Ok(Some(99)), "nobody waits for another party");
+        assert_eq!((turns.end(&party), turns.end(&party), turns.end(&party)), (Some(MAX_IN_FLIGHT), Some(MAX_IN_FLIGHT + 1), None));
+        (0..MAX_IN_FLIGHT).for_each(|_| assert_eq!(turns.end(&party), None));
+        turns.end(&other);
+        assert!(turns.0.is_empty(), "what is settled is forgotten");
+    }
+
+    #[test]
+    fn one_more_than_may_wait_is_refused() {
+        let (mut turns, party) = (Turns::default(), PeerId::random());
+        assert!((0..MAX_IN_FLIGHT + MAX_IN_LINE).all(|number| turns.begin(party, number).is_ok()));
+        assert_eq!(turns.begin(party, 0), Err(0));
     }
 }

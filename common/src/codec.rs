@@ -1,7 +1,8 @@
 //! How messages become bytes on a stream, with a hard limit on each.
 //!
 //! [`CborCodec`] carries one CBOR message each way. [`PieceCodec`] carries a CBOR request, and an answer with a body of
-//! raw bytes read into a reused buffer. Both run inside a connection's one task: neither touches a disk nor hashes.
+//! raw bytes read into a reused buffer; nodes, which keep the streams of that protocol, use its functions by themselves. All of
+//! it runs inside a connection's one task: nothing touches a disk nor hashes.
 //!
 //! A request that cannot be decoded becomes `Err(Malformed)` instead of a broken stream, so that the other side is told
 //! [`Refusal::Unsupported`](crate::wire::Refusal::Unsupported) and the peer can be counted. One that is too long resets the
@@ -26,6 +27,8 @@ use crate::wire::{MAX_INDEX_MESSAGE_BYTES, MAX_PIECE_HEADER_BYTES, MAX_PIECE_REQ
 const READ_BYTES: usize = 256 << 10;
 /// Bytes of the first write of an answer: header and the start of the body in one frame.
 const FIRST_WRITE_BYTES: usize = 60 << 10;
+/// Bytes before each request of a stream that carries several.
+const REQUEST_PREFIX: usize = 2;
 
 /// A message that was no CBOR, or of an unknown variant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,31 +158,16 @@ impl Codec for PieceCodec {
     type Response = PieceAnswer;
 
     async fn read_request<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<PieceCall> {
-        Ok(PieceCall { request: read_request(io, MAX_PIECE_REQUEST_BYTES).await?, meter: Meter::default() })
+        Ok(PieceCall { request: read_only_request(io).await?, meter: Meter::default() })
     }
 
     async fn write_request<T: AsyncWrite + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T, call: PieceCall) -> io::Result<()> {
         self.meter = call.meter;
-        io.write_all(&encode_within(&call.request.map_err(invalid)?, MAX_PIECE_REQUEST_BYTES)?).await
+        write_only_request(io, &call.request.map_err(invalid)?).await
     }
 
     async fn read_response<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<PieceAnswer> {
-        let mut prefix = [0; 4];
-        io.read_exact(&mut prefix).await?;
-        let length = u32::from_be_bytes(prefix) as usize;
-        if length > MAX_PIECE_HEADER_BYTES {
-            return Err(invalid(Malformed(format!("a header of {length} bytes"))));
-        }
-        let mut header = vec![0; length];
-        io.read_exact(&mut header).await?;
-        let header: Header = decode(&header).map_err(invalid)?;
-        let too_long = || invalid(Malformed("a body longer than any answer".into()));
-        let mut body = header.body_length().and_then(|length| self.buffers.take(length)).ok_or_else(too_long)?;
-        self.meter.add(0)?;
-        for part in body.chunks_mut(READ_BYTES) {
-            read_part(io, part, &self.meter).await?;
-        }
-        Ok(PieceAnswer { header, body })
+        read_answer(io, &self.buffers, &self.meter).await
     }
 
     async fn write_response<T: AsyncWrite + Unpin + Send>(
@@ -188,16 +176,95 @@ impl Codec for PieceCodec {
         io: &mut T,
         answer: PieceAnswer,
     ) -> io::Result<()> {
-        let header = serde_cbor::to_vec(&answer.header).map_err(io::Error::other)?;
-        let start = answer.body.len().min(FIRST_WRITE_BYTES);
-        let (start, rest) = answer.body.split_at(start);
-        let mut first = Vec::with_capacity(4 + header.len() + start.len());
-        first.extend_from_slice(&(header.len() as u32).to_be_bytes());
-        first.extend_from_slice(&header);
-        first.extend_from_slice(start);
-        io.write_all(&first).await?;
-        io.write_all(rest).await
+        write_answer(io, &answer).await
     }
+}
+
+/// Reads the only request of a stream of `/potluck/piece/1`: all that comes before its end.
+///
+/// # Errors
+/// When the stream fails, or the request is too long.
+pub async fn read_only_request<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Result<Request, Malformed>> {
+    read_request(io, MAX_PIECE_REQUEST_BYTES).await
+}
+
+/// Writes the only request of a stream of `/potluck/piece/1`; the caller closes its half of the stream.
+///
+/// # Errors
+/// When the stream fails.
+pub async fn write_only_request<T: AsyncWrite + Unpin>(io: &mut T, request: &Request) -> io::Result<()> {
+    io.write_all(&encode_within(request, MAX_PIECE_REQUEST_BYTES)?).await
+}
+
+/// Reads the next request of a stream of `/potluck/pieces/1`; `None` when the stream ended before it.
+///
+/// # Errors
+/// When the stream fails, ends within the request, or the request is too long.
+pub async fn read_next_request<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Option<Result<Request, Malformed>>> {
+    let mut prefix = [0; REQUEST_PREFIX];
+    let (first, rest) = prefix.split_at_mut(1);
+    if io.read(first).await? == 0 {
+        return Ok(None);
+    }
+    io.read_exact(rest).await?;
+    let length = usize::from(u16::from_be_bytes(prefix));
+    if length > MAX_PIECE_REQUEST_BYTES {
+        return Err(invalid(Malformed(format!("a request of {length} bytes"))));
+    }
+    let mut bytes = vec![0; length];
+    io.read_exact(&mut bytes).await?;
+    Ok(Some(decode(&bytes)))
+}
+
+/// Writes the next request of a stream of `/potluck/pieces/1`: its length in two bytes, big endian, and itself.
+///
+/// # Errors
+/// When the stream fails.
+pub async fn write_next_request<T: AsyncWrite + Unpin>(io: &mut T, request: &Request) -> io::Result<()> {
+    let bytes = encode_within(request, MAX_PIECE_REQUEST_BYTES)?;
+    let mut framed = Vec::with_capacity(REQUEST_PREFIX + bytes.len());
+    framed.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+    framed.extend_from_slice(&bytes);
+    io.write_all(&framed).await
+}
+
+/// Reads an answer of the piece protocol, and nothing that comes behind it, into a buffer of the pool.
+///
+/// # Errors
+/// When the stream fails or ends early, the header is none or promises too much, or the meter was told to give up.
+pub async fn read_answer<T: AsyncRead + Unpin>(io: &mut T, buffers: &BufferPool, meter: &Meter) -> io::Result<PieceAnswer> {
+    let mut prefix = [0; 4];
+    io.read_exact(&mut prefix).await?;
+    let length = u32::from_be_bytes(prefix) as usize;
+    if length > MAX_PIECE_HEADER_BYTES {
+        return Err(invalid(Malformed(format!("a header of {length} bytes"))));
+    }
+    let mut header = vec![0; length];
+    io.read_exact(&mut header).await?;
+    let header: Header = decode(&header).map_err(invalid)?;
+    let too_long = || invalid(Malformed("a body longer than any answer".into()));
+    let mut body = header.body_length().and_then(|length| buffers.take(length)).ok_or_else(too_long)?;
+    meter.add(0)?;
+    for part in body.chunks_mut(READ_BYTES) {
+        read_part(io, part, meter).await?;
+    }
+    Ok(PieceAnswer { header, body })
+}
+
+/// Writes an answer of the piece protocol.
+///
+/// # Errors
+/// When the stream fails.
+pub async fn write_answer<T: AsyncWrite + Unpin>(io: &mut T, answer: &PieceAnswer) -> io::Result<()> {
+    let header = serde_cbor::to_vec(&answer.header).map_err(io::Error::other)?;
+    let start = answer.body.len().min(FIRST_WRITE_BYTES);
+    let (start, rest) = answer.body.split_at(start);
+    let mut first = Vec::with_capacity(4 + header.len() + start.len());
+    first.extend_from_slice(&(header.len() as u32).to_be_bytes());
+    first.extend_from_slice(&header);
+    first.extend_from_slice(start);
+    io.write_all(&first).await?;
+    io.write_all(rest).await
 }
 
 /// Fills `part`, moving the meter with every read.

@@ -11,11 +11,10 @@ use libp2p::request_response::{self as rr, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, multiaddr::Protocol, noise, tcp};
 
-use crate::buffer::BufferPool;
-use crate::codec::{CborCodec, PieceCodec};
+use crate::codec::CborCodec;
 use crate::muxer::MuxerConfig;
 use crate::peer::PeerKey;
-use crate::wire::{ADMIT_PROTOCOL, INDEX_PROTOCOL, MAX_ADMIT_MESSAGE_BYTES, PIECE_PROTOCOL, admit, index};
+use crate::wire::{ADMIT_PROTOCOL, INDEX_PROTOCOL, MAX_ADMIT_MESSAGE_BYTES, admit, index};
 
 /// How long a connection without any stream is kept. libp2p's 10 s would drop a tracker between renewals.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -25,23 +24,17 @@ const CONNECTION_EVENTS: usize = 32;
 const HANDLER_EVENTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// The whole exchange of an index request: both queues and the page.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(20);
-/// The whole exchange of a piece: a slow line needs 60 s for 1 MiB at 17 KiB/s. Stalled ones are given up long before.
-const PIECE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The whole exchange of admission, which a stranger must not draw out.
 const ADMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests of admission in flight on one connection, either way: one, and a deny list or two.
 const ADMIT_STREAMS: usize = 4;
 /// Index requests in flight on one connection, either way.
 pub const INDEX_STREAMS: usize = 16;
-/// Piece requests in flight on one connection, either way.
-pub const PIECE_STREAMS: usize = 64;
 
 /// The index protocol's behaviour.
 pub type IndexBehaviour = rr::Behaviour<CborCodec<index::Request, index::Answer>>;
 /// The admit protocol's behaviour.
 pub type AdmitBehaviour = rr::Behaviour<CborCodec<admit::Request, admit::Answer, MAX_ADMIT_MESSAGE_BYTES>>;
-/// The piece protocol's behaviour.
-pub type PieceBehaviour = rr::Behaviour<PieceCodec>;
 
 /// The swarm could not be made: the system refuses sockets or keys.
 #[derive(Debug, thiserror::Error)]
@@ -88,14 +81,6 @@ pub fn admit_behaviour(is_served: bool) -> AdmitBehaviour {
     let support = if is_served { ProtocolSupport::Full } else { ProtocolSupport::Outbound };
     let config = rr::Config::default().with_request_timeout(ADMIT_TIMEOUT).with_max_concurrent_streams(ADMIT_STREAMS);
     rr::Behaviour::with_codec(CborCodec::default(), [(StreamProtocol::new(ADMIT_PROTOCOL), support)], config)
-}
-
-/// The piece protocol as asked for and served by a node.
-#[must_use]
-pub fn piece_behaviour(buffers: BufferPool) -> PieceBehaviour {
-    let protocol = (StreamProtocol::new(PIECE_PROTOCOL), ProtocolSupport::Full);
-    let config = rr::Config::default().with_request_timeout(PIECE_TIMEOUT).with_max_concurrent_streams(PIECE_STREAMS);
-    rr::Behaviour::with_codec(PieceCodec::new(buffers), [protocol], config)
 }
 
 /// The PeerId as plain bytes, for the modules that know no libp2p.

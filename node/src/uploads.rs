@@ -233,10 +233,7 @@ impl Server {
     }
 
     fn refuse(&self, reply: PieceReply, why: Refusal, queue: Option<u32>) {
-        let net = self.net.clone();
-        tokio::spawn(async move {
-            net.answer_piece(reply, Header::Refused { why, queue }.into()).await;
-        });
+        tokio::spawn(reply.send(Header::Refused { why, queue }.into()));
     }
 
     /// Reads and answers in a task of its own.
@@ -257,7 +254,7 @@ impl Server {
                 let answer = answer.unwrap_or_else(|| Header::Refused { why: Refusal::Unavailable, queue: None }.into());
                 let bytes = answer.body.len() as u64;
                 // The slot is held until the last byte is with the system, or for too long; the body stays in memory.
-                let mut sending = std::pin::pin!(net.answer_piece(reply, answer));
+                let mut sending = std::pin::pin!(reply.send(answer));
                 let sent = match timeout(SLOT_TIME, &mut sending).await {
                     Ok(sent) => sent,
                     Err(_) => {

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub const INDEX_PROTOCOL: &str = "/potluck/index/1";
 /// Bytes of files, and what verifies them.
 pub const PIECE_PROTOCOL: &str = "/potluck/piece/1";
+/// The same, with request after request on one stream.
+pub const PIECES_PROTOCOL: &str = "/potluck/pieces/1";
 /// Membership of a private swarm: the only one of ours that is spoken to a stranger there.
 pub const ADMIT_PROTOCOL: &str = "/potluck/admit/1";
 /// What identify says of a program of this project.

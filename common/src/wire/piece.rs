@@ -3,6 +3,10 @@
 //! A request is one CBOR message of at most [`MAX_PIECE_REQUEST_BYTES`](super::MAX_PIECE_REQUEST_BYTES). An answer is
 //! the length of its header (four bytes, big endian), the header (CBOR), and a body of raw bytes whose length the header
 //! tells: at most [`MAX_BODY_BYTES`], and never more than was asked for.
+//!
+//! `/potluck/pieces/1` is the same with a stream that is kept: before each request stands its length (two bytes, big endian), and
+//! the next follows on the same stream when the answer has come. A new stream has a window of 256 KiB, which takes some round
+//! trips to grow to what a long path needs.
 
 use serde::{Deserialize, Serialize};
 

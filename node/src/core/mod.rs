@@ -10,6 +10,7 @@
 //! | [`audience`] | who a share is for |
 //! | [`admission`] | who is let in by a node of a private swarm |
 //! | [`scheduler`] | which peer is asked for which piece of which file, now |
+//! | [`load`] | by which connection the next request goes |
 //! | [`upload_slots`] | which peer is served now, and which waits |
 //! | [`registration`] | what to tell a tracker next, and when |
 //! | [`journal`] | what changed in the shares since a tracker last heard of them |
@@ -22,6 +23,7 @@ pub mod admission;
 pub mod audience;
 pub mod folder_view;
 pub mod journal;
+pub mod load;
 pub mod piece_set;
 pub mod registration;
 pub mod rescans;

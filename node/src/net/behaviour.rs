@@ -11,10 +11,10 @@ use potluck_common::buffer::BufferPool;
 use potluck_common::gate::{Doorkeeper, Gate};
 use potluck_common::host_limits::{self, HostLimits};
 use potluck_common::limits::NetLimits;
-use potluck_common::transport::{AdmitBehaviour, IndexBehaviour, PieceBehaviour, admit_behaviour, index_behaviour, piece_behaviour};
+use potluck_common::transport::{AdmitBehaviour, IndexBehaviour, admit_behaviour, index_behaviour};
 use potluck_common::wire::IDENTIFY_PROTOCOL;
 
-use super::Guard;
+use super::{Guard, piece};
 use crate::clock;
 
 /// What a node says it is.
@@ -44,7 +44,7 @@ pub(crate) struct Behaviour {
     /// Search and browse, both ways; publishing to trackers.
     pub(crate) index: Gate<IndexBehaviour>,
     /// Bytes of files, both ways.
-    pub(crate) piece: Gate<PieceBehaviour>,
+    pub(crate) piece: Gate<piece::Behaviour>,
     /// Membership: all that a node of a private swarm speaks to who is not admitted.
     pub(crate) admit: AdmitBehaviour,
 }
@@ -64,7 +64,7 @@ impl Behaviour {
             mdns: mdns.then(|| mdns_behaviour(key)).flatten().into(),
             rendezvous: rendezvous::client::Behaviour::new(key.clone()),
             index: Gate::new(index_behaviour(), doorkeeper.clone()),
-            piece: Gate::new(piece_behaviour(buffers), doorkeeper.clone()),
+            piece: Gate::new(piece::Behaviour::new(buffers), doorkeeper.clone()),
             admit: admit_behaviour(doorkeeper.is_guarded()),
         }
     }

@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use libp2p::core::upgrade::NegotiationError;
-use libp2p::request_response::{self as rr, InboundRequestId, OutboundFailure, OutboundRequestId};
+use libp2p::request_response::{self as rr, OutboundFailure, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{self, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping, rendezvous};
-use potluck_common::codec::{Malformed, PieceAnswer, PieceCall};
+use potluck_common::codec::Malformed;
 use potluck_common::conduct::{Conduct, Deed, Verdict};
 use potluck_common::gate::Doorkeeper;
 use potluck_common::host_limits::stop_of;
 use potluck_common::limits::Tally;
 use potluck_common::transport::key_of;
-use potluck_common::wire::piece::Header;
 use potluck_common::wire::{ADMIT_PROTOCOL, INDEX_PROTOCOL, RENDEZVOUS_PROTOCOL, Refusal, admit, index};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::behaviour::{Behaviour, BehaviourEvent};
-use super::handle::{AskError, Command, DialError, Identity, Inbound, IndexReply, NetEvent, PieceReply};
+use super::handle::{AskError, Command, DialError, Identity, Inbound, IndexReply, NetEvent};
 use super::pending::{Asks, Dials, Turns};
+use super::piece::{Call, Event};
 use crate::clock::now;
 use crate::core::admission::Admission;
 
@@ -58,14 +58,11 @@ pub(super) struct Waiting {
     index: Asks<OutboundRequestId, index::Answer>,
     /// Those that are not sent yet.
     index_turns: Turns<IndexAsk>,
-    piece: Asks<OutboundRequestId, PieceAnswer>,
     /// Of those whom we want to be admitted by; our hellos wait for nobody.
     pub(super) admit: Asks<OutboundRequestId, admit::Answer>,
     pub(super) dials: Dials,
     /// Peers that are connected and not admitted yet, and where they are.
     pub(super) arriving: HashMap<PeerId, Multiaddr>,
-    /// Answers that are not sent whole yet, and who waits for that.
-    sending: HashMap<InboundRequestId, oneshot::Sender<bool>>,
 }
 
 impl EventLoop {
@@ -89,16 +86,11 @@ impl EventLoop {
         match command {
             Command::AskIndex { peer, request, reply } => self.ask_index(peer, *request, reply),
             Command::AskPiece { peer, request, meter, reply } => {
-                self.ask_piece(peer, PieceCall { request: Ok(request), meter }, reply);
+                self.ask_piece(peer, Call { request, meter, reply });
             }
             Command::AskAdmit { peer, request, reply } => self.ask_admit(peer, request, reply),
             Command::AnswerIndex(reply, answer) => {
                 let _ = self.swarm.behaviour_mut().index.send_response(reply.0, *answer);
-            }
-            Command::AnswerPiece { reply, answer, sent } => {
-                if self.swarm.behaviour_mut().piece.send_response(reply.channel, answer).is_ok() {
-                    self.waiting.sending.insert(reply.id, sent);
-                }
             }
             Command::Connect { peer, addresses, reply } => self.connect(peer, addresses, reply),
             Command::Widen { peer, addresses, more } => self.widen(peer, &addresses, more),
@@ -152,13 +144,12 @@ impl EventLoop {
         self.send_index(peer, next);
     }
 
-    fn ask_piece(&mut self, peer: PeerId, call: PieceCall, reply: oneshot::Sender<Result<PieceAnswer, AskError>>) {
-        if !self.is_admitted(&peer) {
-            let _ = reply.send(Err(AskError::NotConnected));
-            return;
+    fn ask_piece(&mut self, peer: PeerId, call: Call) {
+        if self.is_admitted(&peer) {
+            self.swarm.behaviour_mut().piece.ask(peer, call);
+        } else {
+            let _ = call.reply.send(Err(AskError::NotConnected));
         }
-        let id = self.swarm.behaviour_mut().piece.send_request(&peer, call);
-        self.waiting.piece.wait(id, reply);
     }
 
     fn connect(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<PeerId, DialError>>) {
@@ -290,27 +281,11 @@ impl EventLoop {
         }
     }
 
-    fn on_piece(&mut self, event: rr::Event<PieceCall, PieceAnswer>) {
-        match event {
-            rr::Event::Message { peer, message: rr::Message::Request { request_id, request, channel }, .. } => {
-                let may_ask = self.may_ask(&peer, deed(&request.request, Deed::Piece));
-                match self.inbound.try_reserve() {
-                    Ok(place) if may_ask => {
-                        let reply = PieceReply { id: request_id, channel };
-                        place.send(Inbound::Piece { peer, request: request.request, reply });
-                    }
-                    _ => {
-                        let busy = Header::Refused { why: Refusal::Busy, queue: None };
-                        let _ = self.swarm.behaviour_mut().piece.send_response(channel, busy.into());
-                    }
-                }
-            }
-            rr::Event::Message { message: rr::Message::Response { request_id, response }, .. } => {
-                self.waiting.piece.settle(&request_id, Ok(response));
-            }
-            rr::Event::OutboundFailure { request_id, error, .. } => self.waiting.piece.settle(&request_id, Err(ask_error(error))),
-            rr::Event::ResponseSent { request_id, .. } => self.sent(request_id, true),
-            rr::Event::InboundFailure { request_id, .. } => self.sent(request_id, false),
+    fn on_piece(&mut self, Event { peer, request, reply }: Event) {
+        let may_ask = self.may_ask(&peer, deed(&request, Deed::Piece));
+        match self.inbound.try_reserve() {
+            Ok(place) if may_ask => place.send(Inbound::Piece { peer, request, reply }),
+            _ => reply.refuse(Refusal::Busy),
         }
     }
 
@@ -325,13 +300,6 @@ impl EventLoop {
             let _ = self.swarm.disconnect_peer_id(*peer);
         }
         verdict == Verdict::Serve
-    }
-
-    /// An answer is with the system, or will never be.
-    fn sent(&mut self, id: InboundRequestId, whole: bool) {
-        if let Some(waiting) = self.waiting.sending.remove(&id) {
-            let _ = waiting.send(whole);
-        }
     }
 
     async fn on_identified(&mut self, peer: PeerId, info: identify::Info) {

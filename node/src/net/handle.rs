@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use libp2p::request_response::{InboundRequestId, ResponseChannel};
+use libp2p::request_response::ResponseChannel;
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::codec::{Malformed, Meter, PieceAnswer};
 use potluck_common::namespace::Namespace;
 use potluck_common::wire::{admit, index, piece};
 use tokio::sync::{mpsc, oneshot};
 
+use super::piece::PieceReply;
 use crate::core::admission::Renewal;
 
 /// Commands that may wait for the event loop: a window of requests for each of a few dozen tasks.
@@ -70,21 +71,6 @@ pub enum DialError {
 /// Where the answer to an index request goes. Dropping it ends the request without an answer.
 #[derive(Debug)]
 pub struct IndexReply(pub(super) ResponseChannel<index::Answer>);
-
-/// Where the answer to a piece request goes. Dropping it ends the request without an answer.
-#[derive(Debug)]
-pub struct PieceReply {
-    pub(super) id: InboundRequestId,
-    pub(super) channel: ResponseChannel<PieceAnswer>,
-}
-
-impl PieceReply {
-    /// Whether the peer still waits.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.channel.is_open()
-    }
-}
 
 /// What a peer asks of us.
 #[derive(Debug)]
@@ -156,7 +142,6 @@ pub(super) enum Command {
     AskPiece { peer: PeerId, request: piece::Request, meter: Meter, reply: oneshot::Sender<Result<PieceAnswer, AskError>> },
     AskAdmit { peer: PeerId, request: admit::Request, reply: oneshot::Sender<Result<admit::Answer, AskError>> },
     AnswerIndex(IndexReply, Box<index::Answer>),
-    AnswerPiece { reply: PieceReply, answer: PieceAnswer, sent: oneshot::Sender<bool> },
     Connect { peer: Option<PeerId>, addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<PeerId, DialError>> },
     Widen { peer: PeerId, addresses: Vec<Multiaddr>, more: u32 },
     Disconnect(PeerId),
@@ -187,12 +172,14 @@ impl NetHandle {
     }
 
     /// Asks a connected peer for pieces, and waits for the whole answer, at most 120 s. The meter follows it, and can give
-    /// it up; dropping the future only forgets the answer.
+    /// it up, as dropping the future does: nothing more of it is sent then.
     ///
     /// # Errors
     /// When there is no connection, it is lost, or the peer breaks the protocol.
     pub async fn ask_piece(&self, peer: PeerId, request: piece::Request, meter: Meter) -> Result<PieceAnswer, AskError> {
-        self.ask(|reply| Command::AskPiece { peer, request, meter, reply }).await
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::AskPiece { peer, request, meter, reply }).await.map_err(|_| AskError::Stopping)?;
+        answer.await.unwrap_or(Err(AskError::Lost)) // with its connection
     }
 
     /// Asks a connected tracker for membership, and waits for the answer, at most 5 s. Dropping the future forgets the
@@ -213,14 +200,6 @@ impl NetHandle {
     /// Answers a request of the index protocol.
     pub async fn answer_index(&self, reply: IndexReply, answer: index::Answer) {
         self.send(Command::AnswerIndex(reply, Box::new(answer))).await;
-    }
-
-    /// Answers a request of the piece protocol, and waits until all of it is sent. Tells whether it was. Dropping the
-    /// future does not take the answer back.
-    pub async fn answer_piece(&self, reply: PieceReply, answer: PieceAnswer) -> bool {
-        let (sent, was_sent) = oneshot::channel();
-        self.send(Command::AnswerPiece { reply, answer, sent }).await;
-        was_sent.await.unwrap_or(false)
     }
 
     /// Connects to a peer at the first of these addresses that answers; at once if it is connected already. Without a

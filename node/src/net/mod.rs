@@ -8,8 +8,10 @@ mod behaviour;
 mod event_loop;
 mod handle;
 mod pending;
+mod piece;
 
-pub use handle::{AskError, DialError, Identity, Inbound, IndexReply, NetEvent, NetHandle, PieceReply};
+pub use handle::{AskError, DialError, Identity, Inbound, IndexReply, NetEvent, NetHandle};
+pub use piece::PieceReply;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -7,11 +7,13 @@ use futures::io::Cursor;
 use libp2p::StreamProtocol;
 use libp2p::request_response::Codec;
 use potluck_common::buffer::BufferPool;
-use potluck_common::codec::{CborCodec, Meter, PieceAnswer, PieceCall, PieceCodec, decode, encode};
+use potluck_common::codec::{
+    CborCodec, Malformed, Meter, PieceAnswer, PieceCall, PieceCodec, decode, encode, read_next_request, write_next_request,
+};
 use potluck_common::content_id::ContentId;
 use potluck_common::wire::index::{Answer, Request};
 use potluck_common::wire::piece::{self, FileAnswer, Header};
-use potluck_common::wire::{Bounded, MAX_BODY_BYTES, Refusal};
+use potluck_common::wire::{Bounded, MAX_BODY_BYTES, MAX_PIECE_REQUEST_BYTES, Refusal};
 use proptest::prelude::*;
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/test/1");
@@ -60,6 +62,40 @@ fn an_answer_that_was_given_up_is_not_read_on() {
     assert!(block_on(asking.read_response(&PROTOCOL, &mut Cursor::new(answer))).is_err());
 }
 
+fn next_request(io: &mut Cursor<Vec<u8>>) -> std::io::Result<Option<Result<piece::Request, Malformed>>> {
+    block_on(read_next_request(io))
+}
+
+#[test]
+fn requests_follow_each_other_on_a_stream() {
+    let requests = [0, 7].map(|from| piece::Request::Have { content_id: ContentId::of(b"x"), from });
+    let mut io = Cursor::new(Vec::new());
+    requests.iter().for_each(|request| block_on(write_next_request(&mut io, request)).unwrap());
+    io.set_position(0);
+    for request in requests {
+        assert_eq!(next_request(&mut io).unwrap(), Some(Ok(request)));
+    }
+    assert_eq!(next_request(&mut io).unwrap(), None);
+}
+
+#[test]
+fn a_malformed_request_does_not_hide_the_next() {
+    let mut io = Cursor::new(vec![0, 3, 1, 2, 3, 0, 0]);
+    assert!(next_request(&mut io).unwrap().unwrap().is_err());
+    assert!(next_request(&mut io).unwrap().unwrap().is_err());
+    assert_eq!(next_request(&mut io).unwrap(), None);
+}
+
+#[test]
+fn a_request_that_ends_early_or_is_too_long_ends_its_stream() {
+    let most = (MAX_PIECE_REQUEST_BYTES as u16).to_be_bytes().to_vec();
+    assert!(next_request(&mut Cursor::new([most.clone(), vec![0; MAX_PIECE_REQUEST_BYTES]].concat())).unwrap().unwrap().is_err());
+    let more = (MAX_PIECE_REQUEST_BYTES as u16 + 1).to_be_bytes().to_vec();
+    assert!(next_request(&mut Cursor::new([more, vec![0; MAX_PIECE_REQUEST_BYTES + 1]].concat())).is_err());
+    assert!(next_request(&mut Cursor::new(most)).is_err());
+    assert!(next_request(&mut Cursor::new(vec![0])).is_err());
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
@@ -69,6 +105,7 @@ proptest! {
         if let Ok(answer) = read_answer(bytes.clone()) {
             prop_assert!(answer.body.len() <= MAX_BODY_BYTES && answer.header.body_length() == Some(answer.body.len()));
         }
+        let _ = next_request(&mut Cursor::new(bytes.clone()));
         let mut index = CborCodec::<Request, Answer>::default();
         let _ = block_on(index.read_request(&PROTOCOL, &mut Cursor::new(bytes)));
     }

@@ -36,7 +36,8 @@
 //! 3. `downloads/engine.rs`, `begin.rs`: the target is looked at, the wish is remembered in the database, the scheduler
 //!    ([`core::scheduler`]) is told.
 //! 4. `core/scheduler.rs` decides who is asked for which piece; each request runs in a task of `downloads/fetch.rs`.
-//! 5. `net/handle.rs`, `net/event_loop.rs`: the request goes to the peer by the piece protocol, and its answer comes back.
+//! 5. `net/handle.rs`, `net/event_loop.rs`, `net/piece/`: the request goes to the peer by the connection that will be through with it
+//!    first ([`core::load`]), on a stream that was used before if one is idle, and its answer comes back.
 //! 6. `downloads/fetch.rs`: the piece is hashed and compared; only then `store/part_file.rs` writes it.
 //! 7. `downloads/finish.rs`: every 64 MiB or five seconds the file is synced, then the bitmap of verified pieces is
 //!    committed; at the end it is renamed into its place without replacing anything.
@@ -45,7 +46,7 @@
 //!
 //! # Serving a piece
 //!
-//! `net/event_loop.rs` → `node.rs` (router) → `uploads.rs`: [`core::upload_slots`] decides when; the content id is looked
+//! `net/piece/` → `net/event_loop.rs` → `node.rs` (router) → `uploads.rs`: [`core::upload_slots`] decides when; the content id is looked
 //! up in `shares.rs` — among files of shares, and downloads, which are offered as they grow — read beneath the share's open handle (`store/share_dir.rs`) and sent, unless the file is not what
 //! was hashed: then the asker is told `Changed`, and the share is listed again.
 //!

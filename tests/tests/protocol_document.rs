@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use potluck_common::codec::{decode, encode};
+use futures::executor::block_on;
+use futures::io::Cursor;
+use potluck_common::codec::{decode, encode, write_next_request};
 use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
@@ -90,7 +92,10 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("have header", Header::Have { size: 5_000_000, bitmap: Some(vec![0b0001_1011]) }),
         ("refused header", Header::Refused { why: Refusal::Busy, queue: Some(3) }),
     ];
+    let mut next = Cursor::new(Vec::new());
+    block_on(write_next_request(&mut next, &piece::Request::Piece { content_id, piece: 3 })).unwrap();
     let mut all = admission();
+    all.insert("next piece", next.into_inner());
     all.extend(index_requests.map(|(name, message)| (name, round_trip(&message))));
     all.extend(index_answers.map(|(name, message)| (name, round_trip(&message))));
     all.extend(piece_requests.map(|(name, message)| (name, round_trip(&message))));

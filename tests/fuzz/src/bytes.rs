@@ -14,7 +14,7 @@ use libp2p::core::upgrade::InboundConnectionUpgrade;
 use libp2p::request_response::Codec;
 use potluck_common::buffer::BufferPool;
 use potluck_common::certificate::{open, open_list};
-use potluck_common::codec::{CborCodec, PieceCodec, decode, encode};
+use potluck_common::codec::{CborCodec, PieceCodec, decode, encode, read_next_request};
 use potluck_common::content_id::{ContentId, PieceHash};
 use potluck_common::geometry::Geometry;
 use potluck_common::muxer::MuxerConfig;
@@ -57,7 +57,7 @@ pub fn frames(input: &[u8]) {
     let mut io = Line { incoming: bytes.to_vec(), at: 0, step: usize::from(*step).pow(2) + 1 };
     let mut pieces = PieceCodec::new(BufferPool::new(1));
     let protocol = StreamProtocol::new("/fuzz");
-    match kind % 5 {
+    match kind % 6 {
         0 => drop(block_on(CborCodec::<index::Request, index::Answer>::default().read_request(&protocol, &mut io))),
         1 => drop(block_on(CborCodec::<index::Request, index::Answer>::default().read_response(&protocol, &mut io))),
         2 => {
@@ -65,12 +65,13 @@ pub fn frames(input: &[u8]) {
             drop(block_on(codec.read_request(&protocol, &mut io)));
         }
         3 => drop(block_on(pieces.read_request(&protocol, &mut io))),
-        _ => {
+        4 => {
             if let Ok(answer) = block_on(pieces.read_response(&protocol, &mut io)) {
                 assert_eq!(answer.header.body_length(), Some(answer.body.len()));
                 assert_eq!(answer.body.last(), io.incoming[..io.at].last().filter(|_| !answer.body.is_empty()));
             }
         }
+        _ => while let Ok(Some(_)) = block_on(read_next_request(&mut io)) {},
     }
 }
 

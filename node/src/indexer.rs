@@ -1,7 +1,7 @@
 //! Fills the table of shares from the disk: lists at once, hashes in the background.
 //!
 //! One thread lists, so that names can be searched in seconds; a few threads hash what the cache does not know, newest
-//! and requested files first. What the disk says has changed is listed again soon (`indexer/following.rs`), and a sweep repeats the
+//! and requested files first. What is to be hashed stands in the table: the queue holds the next few thousand files only. What the disk says has changed is listed again soon (`indexer/following.rs`), and a sweep repeats the
 //! listing for what it did not say.
 
 mod following;
@@ -19,7 +19,8 @@ use tokio::sync::broadcast;
 use self::following::Following;
 use crate::clock::{now, today};
 use crate::core::audience::Reader;
-use crate::shares::{FoundFile, ShareState, Shares};
+use crate::core::journal::Seen;
+use crate::shares::{FoundFile, ShareState, Shares, Table};
 use crate::store::{Hashed, ScanEvent, ScanSummary, ServeError, ShareDir, ShareError, Stamp, State, hash_file, scan};
 use crate::types::Event;
 
@@ -30,9 +31,13 @@ const HASH_BATCH: usize = 512;
 const HASH_PATIENCE: Duration = Duration::from_millis(500);
 /// Most hashing threads. Disks deliver to few; one large file is hashed by several cores as it is.
 const MAX_HASHERS: usize = 4;
-/// Shortest time between two sweeps, and how much longer than a sweep the rest between two of them is.
+/// Files that the queue takes out of the table at once, some 2 MB: often enough not to hold up who asks the table.
+const QUEUED: usize = 16_384;
+/// Shortest time between two sweeps, and how much longer than a sweep the rest between two of them is: where the disk tells of
+/// changes, a sweep is for what it did not say.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const SWEEP_REST: u32 = 50;
+const WATCHED_SWEEP_REST: u32 = 300;
 /// Orders that may wait for the listing thread.
 const ORDER_QUEUE: usize = 64;
 /// A file that changed while it was read is read again after this time, and no sooner: it may be growing.
@@ -66,14 +71,36 @@ struct Queue {
 struct QueueState {
     /// What people asked for, first.
     wanted: Vec<SharePath>,
-    /// The rest by age, youngest last.
+    /// Some of the rest by age, youngest last.
     rest: BTreeSet<(i64, SharePath)>,
+    /// Where the others are.
+    others: Others,
     /// What is being hashed now.
     running: HashSet<SharePath>,
     /// Files that change all the time, and when to try again.
     resting: HashMap<SharePath, Instant>,
     /// Whether a share is being listed: names come first, and want the disk and the cores for themselves.
     is_listing: bool,
+}
+
+/// What the table may have for the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Others {
+    /// Nothing.
+    #[default]
+    None,
+    /// More files to be hashed.
+    InTable,
+    /// They are being taken out.
+    Coming,
+}
+
+/// What a hashing thread does next.
+enum Turn {
+    /// Hash a file.
+    Hash(SharePath),
+    /// Take more files out of the table.
+    Fill,
 }
 
 /// Everything that the threads need.
@@ -110,13 +137,15 @@ impl Indexer {
         let _ = self.orders.try_send(Order::List(share.to_owned()));
     }
 
-    /// Somebody wants this file: hash it first.
+    /// Somebody wants this file, which is not hashed: hash it first.
     pub(crate) fn hurry(&self, path: &SharePath) {
         let mut state = self.queue.lock();
         let waiting = state.rest.iter().find(|(_, known)| known == path).cloned();
         if let Some(waiting) = waiting {
             state.rest.remove(&waiting);
-            state.wanted.push(waiting.1);
+        }
+        if !state.is_taken(path) {
+            state.wanted.push(path.clone());
             self.queue.more.notify_one();
         }
     }
@@ -134,16 +163,28 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, mtime: i64, path: SharePath) {
-        let mut state = self.lock();
-        if !state.running.contains(&path) && !state.resting.contains_key(&path) && !state.wanted.contains(&path) {
-            state.rest.insert((mtime, path));
-            self.more.notify_one();
-        }
+    /// There are files to be hashed in the table.
+    fn add(&self) {
+        self.lock().others = Others::InTable;
+        self.more.notify_all();
     }
 
-    /// Waits for the next file; `None` at the end.
-    fn next(&self) -> Option<SharePath> {
+    /// Takes what came out of the table, which was asked for at most `most`.
+    fn fill(&self, files: Vec<(i64, SharePath)>, most: usize) {
+        let mut state = self.lock();
+        if state.others == Others::Coming {
+            state.others = if files.len() < most { Others::None } else { Others::InTable };
+        }
+        for (mtime, path) in files {
+            if !state.is_taken(&path) {
+                state.rest.insert((mtime, path));
+            }
+        }
+        self.more.notify_all();
+    }
+
+    /// Waits for something to do; `None` at the end.
+    fn next(&self) -> Option<Turn> {
         let mut state = self.lock();
         loop {
             if self.stop.load(Ordering::Relaxed) {
@@ -153,7 +194,11 @@ impl Queue {
             let next = state.wanted.pop().or_else(|| if state.is_listing { None } else { in_turn(&mut state) });
             if let Some(path) = next {
                 state.running.insert(path.clone());
-                return Some(path);
+                return Some(Turn::Hash(path));
+            }
+            if state.others == Others::InTable && !state.is_listing {
+                state.others = Others::Coming;
+                return Some(Turn::Fill);
             }
             state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -182,7 +227,24 @@ impl Queue {
 
     fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.wanted.is_empty() && state.rest.is_empty() && state.running.is_empty()
+        state.waits_for_nothing() && state.running.is_empty()
+    }
+
+    /// Whether nothing more will come but what `count` finished files still wait to be marked done.
+    fn is_waiting_only_for(&self, count: usize) -> bool {
+        let state = self.lock();
+        state.waits_for_nothing() && state.running.len() <= count
+    }
+}
+
+impl QueueState {
+    fn waits_for_nothing(&self) -> bool {
+        self.wanted.is_empty() && self.rest.is_empty() && self.others == Others::None
+    }
+
+    /// Whether a file is asked for, being hashed, or to be left alone.
+    fn is_taken(&self, path: &SharePath) -> bool {
+        self.running.contains(path) || self.resting.contains_key(path) || self.wanted.contains(path)
     }
 }
 
@@ -221,7 +283,8 @@ impl Work {
         for (name, _) in paths {
             self.list(&name, following);
         }
-        (now() - start).saturating_mul(SWEEP_REST).max(MIN_SWEEP_INTERVAL)
+        let rest = if following.is_all_watched() { WATCHED_SWEEP_REST } else { SWEEP_REST };
+        (now() - start).saturating_mul(rest).max(MIN_SWEEP_INTERVAL)
     }
 
     /// The folder of a share; one that was away and is back is opened.
@@ -242,8 +305,8 @@ impl Work {
     fn list(&self, name: &str, following: &mut Following) {
         let Some(dir) = self.open(name) else { return following.forget(name) };
         let start = now();
-        let mut listing =
-            Listing { work: self, batch: Vec::with_capacity(BATCH), seen: HashSet::new(), skipped: Vec::new(), unreadable: Vec::new() };
+        let mut listing = Listing { work: self, batch: Vec::with_capacity(BATCH), skipped: Vec::new(), unreadable: Vec::new() };
+        self.shares.lock().begin_listing(name);
         self.queue.set_listing(true);
         let outcome = scan(&dir, &mut |event| listing.take(event));
         listing.flush();
@@ -272,14 +335,22 @@ impl Work {
     /// The folder went away: nothing of it is told until it is back, and nothing is taken for deleted.
     fn take_offline(&self, name: &str, error: &ShareError) {
         self.shares.change(|table| {
-            table.retain(name, |_| false);
+            table.forget_files(name);
             table.open_share(name, None);
         });
         let _ = self.events.send(Event::Warning { message: format!("share {name}: {error}") });
     }
 
     fn hash_forever(&self) {
-        while let Some(path) = self.queue.next() {
+        while let Some(turn) = self.queue.next() {
+            let path = match turn {
+                Turn::Hash(path) => path,
+                Turn::Fill => {
+                    self.queue.fill(self.shares.lock().take_unhashed(QUEUED), QUEUED);
+                    tell_if_indexed(&self.shares, &self.queue, &self.events);
+                    continue;
+                }
+            };
             match self.hash(&path) {
                 Ok(Some(hashed)) => {
                     if self.hashed.send((path, hashed)).is_err() {
@@ -312,7 +383,6 @@ impl Work {
 struct Listing<'a> {
     work: &'a Work,
     batch: Vec<FoundFile>,
-    seen: HashSet<SharePath>,
     skipped: Vec<String>,
     /// Folders that could not be read: what was known below them stays.
     unreadable: Vec<SharePath>,
@@ -321,9 +391,8 @@ struct Listing<'a> {
 impl Listing<'_> {
     fn take(&mut self, event: ScanEvent) -> ControlFlow<()> {
         match event {
-            ScanEvent::Found { path, size, mtime, stamp } => {
-                self.seen.insert(path.clone());
-                self.batch.push(FoundFile { path, size, mtime, stamp, content_id: None });
+            ScanEvent::Found { path, stamp } => {
+                self.batch.push(FoundFile { path, stamp, content_id: None });
                 if self.batch.len() >= BATCH {
                     self.flush();
                 }
@@ -340,8 +409,16 @@ impl Listing<'_> {
         if self.work.queue.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Looks up what the cache knows of a batch, and puts it into the table.
+    /// Looks up what the cache knows of those of a batch that are news, and puts them into the table.
     fn flush(&mut self) {
+        let shares = &self.work.shares;
+        {
+            let mut table = shares.lock();
+            self.batch.retain(|file| table.see(&file.path, &file.stamp) != Seen::Known);
+        }
+        if self.batch.is_empty() {
+            return;
+        }
         let stamps: Vec<Stamp> = self.batch.iter().map(|file| file.stamp).collect();
         let known = self.work.state.content_ids(&stamps).unwrap_or_else(|error| {
             tracing::warn!(%error, "the hash cache cannot be read; files are hashed again");
@@ -350,20 +427,22 @@ impl Listing<'_> {
         for (file, content_id) in self.batch.iter_mut().zip(known) {
             file.content_id = content_id;
         }
-        let unhashed: Vec<(i64, SharePath)> = self.work.shares.change(|table| {
-            self.batch.iter().for_each(|file| table.put(file));
-            let lacking = |file: &&FoundFile| table.entry(&file.path).is_some_and(|entry| entry.content_id.is_none());
-            self.batch.iter().filter(lacking).map(|file| (file.mtime, file.path.clone())).collect()
-        });
-        unhashed.into_iter().for_each(|(mtime, path)| self.work.queue.add(mtime, path));
+        let put = |table: &mut Table, file: &FoundFile| {
+            table.put(file);
+            table.see(&file.path, &file.stamp) == Seen::Unhashed
+        };
+        let is_lacking = shares.change(|table| self.batch.iter().filter(|file| put(table, file)).count() > 0);
+        if is_lacking {
+            self.work.queue.add();
+        }
         self.batch.clear();
     }
 
     /// Forgets what is gone, except below folders that could not be looked into.
     fn finish(self, name: &str, summary: &ScanSummary) {
-        let Self { work, seen, skipped, unreadable, .. } = self;
+        let Self { work, skipped, unreadable, .. } = self;
         work.shares.change(|table| {
-            table.retain(name, |path| seen.contains(path) || unreadable.iter().any(|folder| path.is_within(folder)));
+            table.forget_unseen(name, |path| unreadable.iter().any(|folder| path.is_within(folder)));
             table.set_skipped(name, skipped, summary.skipped);
             table.set_state(name, ShareState::Hashing);
         });
@@ -393,14 +472,6 @@ fn remember_forever(
         shares.tend_index();
         batch.iter().for_each(|(path, _)| queue.done(path));
         tell_if_indexed(shares, queue, events);
-    }
-}
-
-impl Queue {
-    /// Whether nothing more will come but what `count` finished files still wait to be marked done.
-    fn is_waiting_only_for(&self, count: usize) -> bool {
-        let state = self.lock();
-        state.wanted.is_empty() && state.rest.is_empty() && state.running.len() <= count
     }
 }
 

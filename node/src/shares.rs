@@ -3,13 +3,16 @@
 //! One table under one lock, never held across an await or a read from disk. `indexer.rs` fills it; trackers.rs
 //! publishes its journal; uploads.rs asks it where a content lies; browse.rs answers searches from its index.
 //!
+//! A share may have a million files. Their paths are in the journal and, for searching, in the index; nothing else here may
+//! grow with them.
+//!
 //! A share that is not for everybody keeps its entries on a shelf of its own: they are in no journal that is published, and
 //! `told.rs` shows them to those only whom the share is for.
 
 mod offers;
 mod told;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +25,7 @@ use tokio::sync::watch;
 
 use self::offers::Offers;
 use crate::core::audience::{Audience, Reader, Readers};
-use crate::core::journal::Journal;
+use crate::core::journal::{FileNo, Journal, Seen};
 use crate::store::{ShareDir, Stamp};
 use crate::types::ShareLine;
 
@@ -45,13 +48,9 @@ pub(crate) struct Table {
     /// The namespace that the node is in: what is for others is not for everybody here.
     namespace: Namespace,
     shares: BTreeMap<String, Share>,
-    /// Every file that was found, by path.
-    files: HashMap<SharePath, Stamp>,
-    /// Where the hashed ones are, by content.
-    contents: HashMap<ContentId, Vec<SharePath>>,
     /// What is offered beside them.
     offers: Offers,
-    /// What of them is told to everybody, and since when.
+    /// The files of those for everybody: where they are, what is told of them, and since when.
     pub(crate) journal: Journal,
     /// What of them is found by everybody.
     index: Index,
@@ -105,8 +104,6 @@ pub(crate) struct Place {
 /// A file that a scan found.
 pub(crate) struct FoundFile {
     pub(crate) path: SharePath,
-    pub(crate) size: u64,
-    pub(crate) mtime: i64,
     pub(crate) stamp: Stamp,
     /// What the hash cache knows of it.
     pub(crate) content_id: Option<ContentId>,
@@ -114,15 +111,8 @@ pub(crate) struct FoundFile {
 
 impl Shares {
     pub(crate) fn new(epoch: u64, namespace: Namespace) -> Self {
-        let table = Table {
-            namespace,
-            shares: BTreeMap::new(),
-            files: HashMap::new(),
-            contents: HashMap::new(),
-            offers: Offers::default(),
-            journal: Journal::new(epoch),
-            index: own_index(),
-        };
+        let table =
+            Table { namespace, shares: BTreeMap::new(), offers: Offers::default(), journal: Journal::new(epoch), index: own_index() };
         Self { table: Mutex::new(table), revision: watch::Sender::new(0), tending: Mutex::new(()) }
     }
 
@@ -234,7 +224,7 @@ impl Table {
         self.shares.iter().find_map(|(name, share)| {
             let within = path.strip_prefix(&share.path).ok()?.to_str()?;
             let shared = SharePath::parse(&format!("{name}/{within}")).ok()?;
-            let entry = self.entry(&shared)?.clone();
+            let entry = self.entry(&shared)?;
             Some((shared, entry))
         })
     }
@@ -281,15 +271,15 @@ impl Table {
         waiting.map(|share| share.state = ShareState::Ready).count() > 0
     }
 
-    /// What a file looked like when it was last seen.
-    pub(crate) fn stamp(&self, path: &SharePath) -> Option<Stamp> {
-        self.files.get(path).copied()
+    /// What is known of a file.
+    pub(crate) fn entry(&self, path: &SharePath) -> Option<Entry> {
+        self.journal_of(path.share()).get(path)
     }
 
-    /// What is known of a file.
-    pub(crate) fn entry(&self, path: &SharePath) -> Option<&Entry> {
-        let shelf = self.shares.get(path.share()).and_then(|share| share.shelf.as_ref());
-        shelf.map_or(&self.journal, |shelf| &shelf.journal).get(path)
+    /// Where the files of a share are kept.
+    fn journal_of(&self, share: &str) -> &Journal {
+        let shelf = self.shares.get(share).and_then(|share| share.shelf.as_ref());
+        shelf.map_or(&self.journal, |shelf| &shelf.journal)
     }
 
     /// Where the entries of a share are kept.
@@ -300,90 +290,122 @@ impl Table {
         }
     }
 
+    /// What a file looked like and what it holds, as far as is known.
+    fn known(&self, path: &SharePath) -> Option<(Stamp, Option<ContentId>)> {
+        let journal = self.journal_of(path.share());
+        let stamp = journal.stamp(path).filter(Stamp::is_of_file)?;
+        Some((stamp, journal.content(path).flatten()))
+    }
+
+    /// A share is about to be listed.
+    pub(crate) fn begin_listing(&mut self, share: &str) {
+        self.kept_in(share).0.begin_listing();
+    }
+
+    /// A listing has come across a file: what is known of it.
+    pub(crate) fn see(&mut self, path: &SharePath, stamp: &Stamp) -> Seen {
+        self.kept_in(path.share()).0.see(path, stamp)
+    }
+
     /// Takes a file that is there. Nothing happens when it is known as it is, or its share is no more.
     pub(crate) fn put(&mut self, file: &FoundFile) {
         if !self.shares.contains_key(file.path.share()) {
             return; // it was being listed when it was removed: who it was for is not known any more
         }
-        let known = self.entry(&file.path).map(|entry| entry.content_id);
-        let same = self.files.get(&file.path) == Some(&file.stamp);
-        if same && known.is_some_and(|content_id| content_id == file.content_id || file.content_id.is_none()) {
+        let known = self.known(&file.path);
+        let is_as_known = |(stamp, id)| stamp == file.stamp && (id == file.content_id || file.content_id.is_none());
+        if known.is_some_and(is_as_known) {
             return;
         }
-        self.remove(&file.path);
-        self.files.insert(file.path.clone(), file.stamp);
         if let Some(id) = file.content_id {
             self.withdraw_offer(&id);
-            self.contents.entry(id).or_default().push(file.path.clone());
         }
         if let Some(share) = self.shares.get_mut(file.path.share()) {
-            share.files += 1;
-            share.bytes += file.size;
-            share.hashed_bytes += file.content_id.map_or(0, |_| file.size);
+            if let Some((stamp, id)) = known {
+                share.count_out(stamp.size, id.is_some());
+            }
+            share.count_in(file.stamp.size, file.content_id.is_some());
         }
-        let entry = Entry { path: file.path.clone(), size: file.size, mtime: file.mtime, content_id: file.content_id };
+        let (size, mtime) = (file.stamp.size, file.stamp.mtime());
+        let entry = Entry { path: file.path.clone(), size, mtime, content_id: file.content_id };
         let (journal, index) = self.kept_in(file.path.share());
         index.put(ME, &entry);
-        journal.put(entry);
+        journal.put(&file.path, file.stamp, file.content_id);
     }
 
     /// Takes the content of a file, if the file is still what was hashed.
     pub(crate) fn put_content(&mut self, path: &SharePath, stamp: Stamp, content_id: ContentId) {
-        if self.files.get(path) != Some(&stamp) {
-            return;
+        if self.known(path).is_some_and(|(known, _)| known == stamp) {
+            self.put(&FoundFile { path: path.clone(), stamp, content_id: Some(content_id) });
         }
-        let Some(entry) = self.entry(path) else { return };
-        let file = FoundFile { path: path.clone(), size: entry.size, mtime: entry.mtime, stamp, content_id: Some(content_id) };
-        self.put(&file);
     }
 
     /// Forgets a file.
     pub(crate) fn remove(&mut self, path: &SharePath) {
-        if self.files.remove(path).is_none() {
-            return;
-        }
-        let Some((size, content_id)) = self.entry(path).map(|entry| (entry.size, entry.content_id)) else { return };
+        let Some((stamp, content_id)) = self.known(path) else { return };
         if let Some(share) = self.shares.get_mut(path.share()) {
-            share.files = share.files.saturating_sub(1);
-            share.bytes = share.bytes.saturating_sub(size);
-            share.hashed_bytes = share.hashed_bytes.saturating_sub(content_id.map_or(0, |_| size));
-        }
-        if let Some(id) = content_id
-            && let Some(paths) = self.contents.get_mut(&id)
-        {
-            paths.retain(|known| known != path);
-            if paths.is_empty() {
-                self.contents.remove(&id);
-            }
+            share.count_out(stamp.size, content_id.is_some());
         }
         let (journal, index) = self.kept_in(path.share());
         index.remove(ME, path);
         journal.remove(path);
     }
 
-    /// Forgets the files of a share for which `keep` does not hold.
-    pub(crate) fn retain(&mut self, share: &str, keep: impl Fn(&SharePath) -> bool) {
-        let gone: Vec<SharePath> = self.files.keys().filter(|path| path.share() == share && !keep(path)).cloned().collect();
-        gone.iter().for_each(|path| self.remove(path));
+    /// A share was listed: forgets its files that the listing did not see, but for those for which `keep` holds.
+    pub(crate) fn forget_unseen(&mut self, share: &str, keep: impl Fn(&SharePath) -> bool) {
+        for file in self.journal_of(share).unseen(share) {
+            if let Some(path) = self.journal_of(share).path_of(file).filter(|path| !keep(path)) {
+                self.remove(&path);
+            }
+        }
+    }
+
+    /// Forgets all files of a share.
+    pub(crate) fn forget_files(&mut self, share: &str) {
+        let all: Vec<FileNo> = self.journal_of(share).of_share(share).collect();
+        for file in all {
+            if let Some(path) = self.journal_of(share).path_of(file) {
+                self.remove(&path);
+            }
+        }
     }
 
     /// Forgets a share and its files.
     pub(crate) fn close_share(&mut self, name: &str) {
-        self.retain(name, |_| false);
+        self.forget_files(name);
         self.shares.remove(name);
+    }
+
+    /// Takes the youngest files of each journal that are to be hashed, at most so many of each: see [`Journal::take_unhashed`].
+    pub(crate) fn take_unhashed(&mut self, most: usize) -> Vec<(i64, SharePath)> {
+        let shelves = self.shares.values_mut().filter_map(|share| share.shelf.as_mut());
+        let journals = shelves.map(|shelf| &mut shelf.journal).chain([&mut self.journal]);
+        journals.flat_map(|journal| journal.take_unhashed(most)).collect()
+    }
+
+    /// The files of a content.
+    fn files_of(&self, id: &ContentId) -> impl Iterator<Item = (SharePath, Stamp)> {
+        let shelves = self.shares.values().filter_map(|share| share.shelf.as_ref());
+        let journals = [&self.journal].into_iter().chain(shelves.map(|shelf| &shelf.journal));
+        journals.flat_map(|journal| journal.places(id)).filter(|(_, stamp)| stamp.is_of_file())
+    }
+
+    /// Whether a content is in a share.
+    fn has_file_of(&self, id: &ContentId) -> bool {
+        self.files_of(id).next().is_some()
     }
 
     /// Whether a content is here, but only in shares that are not for this reader.
     pub(crate) fn is_kept_from(&self, id: &ContentId, reader: &Reader) -> bool {
         let is_for = |path: &SharePath| self.shares.get(path.share()).is_some_and(|share| share.readers.include(reader));
-        self.contents.get(id).is_some_and(|paths| !paths.iter().any(is_for))
+        self.has_file_of(id) && !self.files_of(id).any(|(path, _)| is_for(&path))
     }
 
     /// Where a content can be read, as far as is known; the first place is as good as any.
     pub(crate) fn place(&self, id: &ContentId) -> Option<Place> {
-        self.contents.get(id)?.iter().find_map(|path| {
+        self.files_of(id).find_map(|(path, stamp)| {
             let dir = self.shares.get(path.share())?.dir.clone()?;
-            Some(Place { dir, path: path.clone(), stamp: self.stamp(path)? })
+            Some(Place { dir, path, stamp })
         })
     }
 }
@@ -396,6 +418,18 @@ fn own_index() -> Index {
 }
 
 impl Share {
+    fn count_in(&mut self, size: u64, is_hashed: bool) {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        self.hashed_bytes = self.hashed_bytes.saturating_add(if is_hashed { size } else { 0 });
+    }
+
+    fn count_out(&mut self, size: u64, is_hashed: bool) {
+        self.files = self.files.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(size);
+        self.hashed_bytes = self.hashed_bytes.saturating_sub(if is_hashed { size } else { 0 });
+    }
+
     fn line(&self, name: &str) -> ShareLine {
         let state = match self.state {
             ShareState::Listing => "listing",

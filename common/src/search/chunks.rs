@@ -8,7 +8,7 @@ const CHUNK: usize = 1 << 14;
 
 /// A growing table of rows that are known by their numbers.
 #[derive(Debug)]
-pub(super) struct Chunks<T> {
+pub struct Chunks<T> {
     pieces: Vec<Vec<T>>,
     len: usize,
 }
@@ -20,11 +20,20 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T> Chunks<T> {
-    pub(super) fn len(&self) -> usize {
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn push(&mut self, row: T) {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a row, whose number is the length before.
+    pub fn push(&mut self, row: T) {
         match self.pieces.last_mut() {
             Some(piece) if piece.len() < CHUNK => piece.push(row),
             // The first piece grows as a vector does: a node that shares ten files holds ten rows.
@@ -36,6 +45,11 @@ impl<T> Chunks<T> {
             None => self.pieces.push(vec![row]),
         }
         self.len += 1;
+    }
+
+    /// All rows, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.pieces.iter().flatten()
     }
 
     /// A run of rows that lies within one piece: its start and length are multiples of a power of two that divides both.

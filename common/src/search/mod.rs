@@ -18,7 +18,7 @@
 //! | [`Matcher`] | whether a single file fits a query, without an index |
 //! | `relation`, `peers`, `files` | who has what, without any text |
 //! | `texts`, `segment`, `names`, `postings` | what it is called, and how that is found |
-//! | `chunks`, `table`, `lists` | tables that grow without a pause |
+//! | [`Chunks`], [`RowTable`], `lists` | tables that grow without a pause; the first two also for who keeps tables of its own |
 //! | [`Scan`] | the same by looking at every entry: what the engine is tested against |
 
 pub mod answer;
@@ -47,12 +47,14 @@ mod table;
 mod texts;
 mod typo;
 
+pub use chunks::Chunks;
 pub use engine::Engine;
 pub use engine::Engine as Index;
 pub use fold::fold;
 pub use matcher::Matcher;
 pub use query::Query;
 pub use scan::Scan;
+pub use table::{MAX_ROWS, Table as RowTable};
 pub use texts::{Done, Job};
 pub use typo::is_correctable;
 

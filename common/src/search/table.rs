@@ -10,13 +10,13 @@ const SHARDS: usize = 1024;
 /// Bits of a row's number.
 const ROW_BITS: u32 = 26;
 /// One more than the greatest number of a row: 67 million, which is 6 GB of rows.
-pub(super) const MAX_ROWS: u32 = (1 << ROW_BITS) - 1;
+pub const MAX_ROWS: u32 = (1 << ROW_BITS) - 1;
 /// A slot without a row.
 const EMPTY: u32 = u32::MAX;
 
 /// Rows by hash. What a row is, and when two are equal, is the caller's.
 #[derive(Debug)]
-pub(super) struct Table {
+pub struct Table {
     shards: Vec<Shard>,
 }
 
@@ -34,7 +34,7 @@ impl Default for Table {
 
 impl Table {
     /// The first row with this hash that `is_it`.
-    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let shard = &self.shards[shard_of(hash)];
         let mut at = shard.home(hash)?;
         loop {
@@ -50,7 +50,7 @@ impl Table {
     }
 
     /// Adds a row, whether there is an equal one or not. `hash_of` tells the hash of any row that is in.
-    pub(super) fn insert(&mut self, hash: u64, row: u32, hash_of: impl Fn(u32) -> u64) {
+    pub fn insert(&mut self, hash: u64, row: u32, hash_of: impl Fn(u32) -> u64) {
         let shard = &mut self.shards[shard_of(hash)];
         if (shard.used + 1) * 5 > shard.slots.len() * 4 {
             shard.grow(hash_of);
@@ -60,7 +60,7 @@ impl Table {
     }
 
     /// Takes a row out, if it is in.
-    pub(super) fn remove(&mut self, hash: u64, row: u32, hash_of: impl Fn(u32) -> u64) {
+    pub fn remove(&mut self, hash: u64, row: u32, hash_of: impl Fn(u32) -> u64) {
         let shard = &mut self.shards[shard_of(hash)];
         let Some(mut hole) = shard.home(hash) else { return };
         while shard.slots[hole] & MAX_ROWS != row || shard.slots[hole] == EMPTY {

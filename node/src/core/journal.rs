@@ -8,14 +8,26 @@
 //!
 //! Removals are remembered up to a bound. A tracker that stands before one that is forgotten is told everything anew,
 //! from 0; on that way it passes old revisions once more, which are no reason to begin again: [`Base`] tells the two apart.
+//!
+//! A journal is large where shares are large. So it is also the one place that knows what was found on the disk: who else
+//! wants a path, a stamp or the files of a content asks here. `files.rs` keeps them, `log.rs` their order.
 
-use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Unbounded};
+mod files;
+mod log;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use potluck_common::content_id::ContentId;
 use potluck_common::share_path::SharePath;
 use potluck_common::wire::index::{Change, Entry};
 
-/// Most removals that are remembered, about 100 bytes each. A tracker that has not heard of us for longer than that
+pub use self::files::FileNo;
+use self::files::Files;
+use self::log::Log;
+use super::stamp::Stamp;
+
+/// Most removals that are remembered, about 130 bytes each. A tracker that has not heard of us for longer than that
 /// is told everything anew.
 const MAX_REMOVALS: usize = 100_000;
 /// Bytes of a change beside its path: keys, numbers, a content id (CBOR, measured: 65, rounded up).
@@ -23,30 +35,24 @@ const CHANGE_OVERHEAD_BYTES: usize = 80;
 
 /// What this node offers, and since when.
 ///
-/// `put`, `remove` and `replace_share` take what is on the disk; `changes_since` gives what to publish. A journal of a
-/// million entries takes a few hundred megabytes at most, for their paths, and a change takes a few steps in ordered maps.
+/// `put` and `remove` take what is on the disk; `changes_since` gives what to publish. A journal of a million entries takes
+/// some 140 MB, and a change takes a look into two tables.
 #[derive(Debug)]
 pub struct Journal {
     epoch: u64,
     revision: u64,
     /// Each path's last line.
-    lines: BTreeMap<SharePath, Line>,
-    /// The paths by the revisions of their lines.
-    by_revision: BTreeMap<u64, SharePath>,
+    lines: Files,
+    /// The lines by their revisions.
+    log: Log,
     removals: usize,
     /// Removals up to this revision are forgotten: only from 0 can older trackers be told.
     forgotten: u64,
+    /// The number of the listing that is under way, or was last.
+    listing: u32,
     files: u64,
     bytes: u64,
     max_removals: usize,
-}
-
-/// The last change of a path.
-#[derive(Debug)]
-struct Line {
-    revision: u64,
-    /// `None`: it was removed.
-    entry: Option<Entry>,
 }
 
 /// Where a tracker stands, as this node knows it.
@@ -69,6 +75,17 @@ pub struct Batch {
     /// Whether more follow after them.
     pub more: bool,
     from_zero: Option<u64>,
+}
+
+/// What a listing finds of a file in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It is as it was, and hashed.
+    Known,
+    /// It is as it was, and not hashed yet.
+    Unhashed,
+    /// It is new, or changed.
+    News,
 }
 
 impl Base {
@@ -95,10 +112,11 @@ impl Journal {
         Self {
             epoch,
             revision: 0,
-            lines: BTreeMap::new(),
-            by_revision: BTreeMap::new(),
+            lines: Files::default(),
+            log: Log::default(),
             removals: 0,
             forgotten: 0,
+            listing: 0,
             files: 0,
             bytes: 0,
             max_removals: MAX_REMOVALS,
@@ -131,49 +149,112 @@ impl Journal {
 
     /// What is offered at a path.
     #[must_use]
-    pub fn get(&self, path: &SharePath) -> Option<&Entry> {
-        self.lines.get(path)?.entry.as_ref()
+    pub fn get(&self, path: &SharePath) -> Option<Entry> {
+        self.entry(self.find(path)?)
     }
 
-    /// What is offered, in the order of paths, after `after`.
-    pub fn entries_after<'a>(&'a self, after: Option<&SharePath>) -> impl Iterator<Item = &'a Entry> + use<'a> {
-        let from = after.map_or(Unbounded, |after| Excluded(after.clone()));
-        self.lines.range((from, Unbounded)).filter_map(|(_, line)| line.entry.as_ref())
+    /// What is offered, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + use<'_> {
+        self.lines.numbers().filter_map(|file| self.entry(file))
+    }
+
+    /// What the file at a path looked like when it was put.
+    #[must_use]
+    pub fn stamp(&self, path: &SharePath) -> Option<Stamp> {
+        Some(self.lines.stamp(self.find(path)?))
+    }
+
+    /// The content of the file at a path, if there is a file: `Some(None)` while it is not hashed.
+    #[must_use]
+    pub fn content(&self, path: &SharePath) -> Option<Option<ContentId>> {
+        Some(self.lines.content(self.find(path)?))
+    }
+
+    /// Where a content is offered, and what the files looked like.
+    pub fn places(&self, id: &ContentId) -> impl Iterator<Item = (SharePath, Stamp)> + use<'_> {
+        let files = self.lines.of_content(id).into_iter();
+        files.filter_map(|file| Some((self.lines.path(file)?, self.lines.stamp(file))))
     }
 
     /// A file is there, new or changed. Returns whether that is news.
-    pub fn put(&mut self, entry: Entry) -> bool {
-        if self.get(&entry.path) == Some(&entry) {
-            return false;
+    pub fn put(&mut self, path: &SharePath, stamp: Stamp, content_id: Option<ContentId>) -> bool {
+        let known = self.lines.find(path.as_str());
+        if let Some(file) = known.filter(|file| !self.lines.is_removed(*file)) {
+            if self.lines.stamp(file) == stamp && self.lines.content(file) == content_id {
+                return false;
+            }
         }
-        self.write(entry.path.clone(), Some(entry));
+        let Some(file) = known.or_else(|| self.lines.add(path)) else { return false }; // after 67 million files
+        self.count(file, false);
+        self.removals -= usize::from(known.is_some() && self.lines.is_removed(file));
+        self.lines.set_removed(file, false);
+        self.lines.set_stamp(file, stamp);
+        self.lines.set_content(file, content_id);
+        self.count(file, true);
+        self.write(file);
         true
     }
 
     /// A file is gone. Returns whether that is news.
     pub fn remove(&mut self, path: &SharePath) -> bool {
-        if self.get(path).is_none() {
-            return false;
+        let Some(file) = self.find(path) else { return false };
+        self.count(file, false);
+        self.lines.set_removed(file, true);
+        self.lines.set_content(file, None);
+        self.removals += 1;
+        self.write(file);
+        if self.removals > self.max_removals {
+            self.forget_removals();
         }
-        self.write(path.clone(), None);
         true
     }
 
-    /// These are all files of a share; its other files are gone. Entries of other shares are passed over. Returns how
-    /// many changes that is.
-    pub fn replace_share(&mut self, share: &str, entries: impl IntoIterator<Item = Entry>) -> u64 {
-        let before = self.revision;
-        let mut gone: std::collections::BTreeSet<SharePath> = self.paths_of(share).collect();
-        for entry in entries {
-            if entry.path.share() == share {
-                gone.remove(&entry.path);
-                self.put(entry);
+    /// A listing begins: what it does not [see](Self::see) is [`unseen`](Self::unseen) at its end.
+    pub fn begin_listing(&mut self) {
+        self.listing = self.listing.wrapping_add(1);
+    }
+
+    /// The listing has come across a file. One that is [`Seen::News`] is to be put, and then seen once more.
+    pub fn see(&mut self, path: &SharePath, stamp: &Stamp) -> Seen {
+        let Some(file) = self.find(path).filter(|file| self.lines.stamp(*file) == *stamp) else { return Seen::News };
+        self.lines.set_listing(file, self.listing);
+        self.lines.set_queued(file, false);
+        if self.lines.content(file).is_some() { Seen::Known } else { Seen::Unhashed }
+    }
+
+    /// The files of a share that the listing has not come across.
+    #[must_use]
+    pub fn unseen(&self, share: &str) -> Vec<FileNo> {
+        self.of_share(share).filter(|file| self.lines.listing(*file) != self.listing).collect()
+    }
+
+    /// The files of a share.
+    pub fn of_share(&self, share: &str) -> impl Iterator<Item = FileNo> + use<'_> {
+        let share = share.to_owned();
+        self.lines.numbers().filter(move |file| !self.lines.is_removed(*file) && self.lines.share_of(*file) == share)
+    }
+
+    /// The path of a file, as long as it is not removed.
+    #[must_use]
+    pub fn path_of(&self, file: FileNo) -> Option<SharePath> {
+        self.lines.is_used(file).then(|| self.lines.path(file)).flatten()
+    }
+
+    /// Takes the youngest files that are not hashed, at most so many, with their times in nanoseconds. Each is given out once
+    /// until a listing sees it again.
+    pub fn take_unhashed(&mut self, most: usize) -> Vec<(i64, SharePath)> {
+        let mut youngest = BinaryHeap::with_capacity(most + 1);
+        for file in self.lines.numbers() {
+            if self.lines.is_removed(file) || self.lines.is_queued(file) || self.lines.content(file).is_some() {
+                continue;
+            }
+            youngest.push(Reverse((self.lines.stamp(file).mtime_ns, file)));
+            if youngest.len() > most {
+                youngest.pop();
             }
         }
-        for path in gone {
-            self.remove(&path);
-        }
-        self.revision - before
+        youngest.iter().for_each(|Reverse((_, file))| self.lines.set_queued(*file, true));
+        youngest.into_iter().filter_map(|Reverse((mtime, file))| Some((mtime, self.lines.path(file)?))).collect()
     }
 
     /// The changes since where a tracker stands, as many as fit in `max_changes` and, on the wire, about `max_bytes`; at
@@ -188,90 +269,118 @@ impl Journal {
         let mut batch = Batch { base: start, revision: self.revision, changes: Vec::new(), more: false, from_zero };
         let mut bytes = 0;
         let mut last = start;
-        for (revision, path) in self.by_revision.range((Excluded(start), Unbounded)) {
-            let Some(line) = self.lines.get(path) else { continue };
-            if start == 0 && line.entry.is_none() {
-                continue; // who starts anew has nothing to remove
+        for (revision, file) in self.log.after(start) {
+            let is_removed = self.lines.is_removed(file);
+            if self.lines.revision(file) != revision || (start == 0 && is_removed) {
+                continue; // it changed again since; or who starts anew has nothing to remove
             }
-            bytes += path.as_str().len() + CHANGE_OVERHEAD_BYTES;
+            bytes += self.lines.path_bytes(file) + CHANGE_OVERHEAD_BYTES;
             if !batch.changes.is_empty() && (batch.changes.len() >= max_changes || bytes > max_bytes) {
                 batch.revision = last;
                 batch.more = true;
                 break;
             }
-            batch.changes.push(match &line.entry {
-                Some(entry) => Change::Put(entry.clone()),
-                None => Change::Remove(path.clone()),
-            });
-            last = *revision;
+            let change = if is_removed { self.lines.path(file).map(Change::Remove) } else { self.entry(file).map(Change::Put) };
+            batch.changes.extend(change);
+            last = revision;
         }
         batch
     }
 
-    /// Writes the next line.
-    fn write(&mut self, path: SharePath, entry: Option<Entry>) {
-        self.revision += 1;
-        self.count(entry.as_ref(), true);
-        self.removals += usize::from(entry.is_none());
-        self.by_revision.insert(self.revision, path.clone());
-        let before = self.lines.insert(path, Line { revision: self.revision, entry });
-        if let Some(before) = before {
-            self.by_revision.remove(&before.revision);
-            self.removals -= usize::from(before.entry.is_none());
-            self.count(before.entry.as_ref(), false);
+    /// The file at a path, unless it was removed.
+    fn find(&self, path: &SharePath) -> Option<FileNo> {
+        self.lines.find(path.as_str()).filter(|file| !self.lines.is_removed(*file))
+    }
+
+    fn entry(&self, file: FileNo) -> Option<Entry> {
+        if self.lines.is_removed(file) {
+            return None;
         }
-        if self.removals > self.max_removals {
-            self.forget_removals();
+        let stamp = self.lines.stamp(file);
+        Some(Entry { path: self.lines.path(file)?, size: stamp.size, mtime: stamp.mtime(), content_id: self.lines.content(file) })
+    }
+
+    /// Gives a file the next line, in place of the one that it had.
+    fn write(&mut self, file: FileNo) {
+        let before = self.lines.revision(file);
+        self.revision += 1;
+        self.lines.set_revision(file, self.revision);
+        self.log.push(self.revision, file);
+        if before != 0 {
+            self.drop_line(before);
         }
     }
 
-    fn count(&mut self, entry: Option<&Entry>, up: bool) {
-        let Some(entry) = entry else { return };
+    fn drop_line(&mut self, revision: u64) {
+        let Self { log, lines, .. } = self;
+        log.drop_line(revision, |file, revision| lines.is_used(file) && lines.revision(file) == revision);
+    }
+
+    fn count(&mut self, file: FileNo, up: bool) {
+        if self.lines.is_removed(file) {
+            return;
+        }
         let step = |number: u64, by: u64| if up { number.saturating_add(by) } else { number.saturating_sub(by) };
         self.files = step(self.files, 1);
-        self.bytes = step(self.bytes, entry.size);
+        self.bytes = step(self.bytes, self.lines.stamp(file).size);
     }
 
     /// Drops the older half of the removals: all at once, because each time costs a walk over the lines.
     fn forget_removals(&mut self) {
-        let mut surplus = self.removals - self.max_removals / 2;
-        let mut dropped = Vec::with_capacity(surplus);
-        for (revision, path) in &self.by_revision {
-            if surplus == 0 {
-                break;
-            }
-            if self.lines.get(path).is_some_and(|line| line.entry.is_none()) {
-                dropped.push((*revision, path.clone()));
-                surplus -= 1;
-            }
-        }
-        for (revision, path) in dropped {
-            self.by_revision.remove(&revision);
-            self.lines.remove(&path);
+        let surplus = self.removals - self.max_removals / 2;
+        let is_removal = |(revision, file): &(u64, FileNo)| self.lines.revision(*file) == *revision && self.lines.is_removed(*file);
+        let dropped: Vec<(u64, FileNo)> = self.log.after(0).filter(is_removal).take(surplus).collect();
+        for (revision, file) in dropped {
+            self.lines.set_revision(file, 0);
+            self.drop_line(revision);
+            self.lines.forget(file);
             self.removals -= 1;
             self.forgotten = revision;
         }
-    }
-
-    fn paths_of<'a>(&'a self, share: &'a str) -> impl Iterator<Item = SharePath> + use<'a> {
-        // A share's own name sorts before all that lies below it; what lies between and does not belong is passed over.
-        let from = SharePath::parse(share).map_or(Unbounded, std::ops::Bound::Included);
-        self.lines
-            .range((from, Unbounded))
-            .take_while(move |(path, _)| path.as_str().starts_with(share))
-            .filter(move |(path, line)| path.share() == share && line.entry.is_some())
-            .map(|(path, _)| path.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use potluck_common::content_id::ContentId;
     use proptest::prelude::*;
 
-    fn entry(path: &str, size: u64) -> Entry {
-        Entry { path: SharePath::parse(path).unwrap(), size, mtime: 0, content_id: None }
+    fn path(text: &str) -> SharePath {
+        SharePath::parse(text).unwrap()
+    }
+
+    fn stamp(size: u64) -> Stamp {
+        Stamp { dev: 1, ino: 1, size, mtime_ns: 0 }
+    }
+
+    fn put(journal: &mut Journal, text: &str, size: u64) -> bool {
+        journal.put(&path(text), stamp(size), None)
+    }
+
+    fn paths(journal: &Journal) -> Vec<String> {
+        let mut paths: Vec<String> = journal.entries().map(|entry| entry.path.to_string()).collect();
+        paths.sort();
+        paths
+    }
+
+    /// What a listing of a share does that finds these files.
+    fn list(journal: &mut Journal, share: &str, files: &[(&str, u64)]) -> u64 {
+        let before = journal.revision();
+        journal.begin_listing();
+        for (text, size) in files {
+            if journal.see(&path(text), &stamp(*size)) == Seen::News {
+                put(journal, text, *size);
+                journal.see(&path(text), &stamp(*size));
+            }
+        }
+        for gone in journal.unseen(share) {
+            let gone = journal.path_of(gone).unwrap();
+            journal.remove(&gone);
+        }
+        journal.revision() - before
     }
 
     /// What a tracker holds of us, and the way in which it takes changes.
@@ -299,29 +408,49 @@ mod tests {
         }
 
         fn holds_what(&self, journal: &Journal) -> bool {
-            self.revision == journal.revision() && self.entries.values().eq(journal.entries_after(None))
+            let held: BTreeMap<SharePath, Entry> = journal.entries().map(|entry| (entry.path.clone(), entry)).collect();
+            self.revision == journal.revision() && self.entries == held
         }
     }
 
     #[test]
-    fn a_share_is_replaced_without_touching_its_namesakes() {
+    fn a_listing_replaces_a_share_without_touching_its_namesakes() {
         let mut journal = Journal::new(1);
         for path in ["music/a", "music/b", "music 2/a", "music.old/a", "musicals/a", "films/a"] {
-            assert!(journal.put(entry(path, 10)));
+            assert!(put(&mut journal, path, 10));
         }
-        assert!(!journal.put(entry("films/a", 10)), "nothing changed");
-        assert_eq!(journal.replace_share("music", [entry("music/b", 10), entry("music/c", 5), entry("films/z", 1)]), 2);
-        let paths: Vec<_> = journal.entries_after(None).map(|entry| entry.path.as_str()).collect();
-        assert_eq!(paths, ["films/a", "music 2/a", "music.old/a", "music/b", "music/c", "musicals/a"]);
+        assert!(!put(&mut journal, "films/a", 10), "nothing changed");
+        assert_eq!(list(&mut journal, "music", &[("music/b", 10), ("music/c", 5)]), 2);
+        assert_eq!(paths(&journal), ["films/a", "music 2/a", "music.old/a", "music/b", "music/c", "musicals/a"]);
         assert_eq!((journal.files(), journal.bytes()), (6, 55));
-        assert_eq!(journal.replace_share("music", []), 2);
+        assert_eq!(list(&mut journal, "music", &[]), 2);
         assert_eq!(journal.files(), 4);
+    }
+
+    #[test]
+    fn the_youngest_are_hashed_first_and_each_is_given_out_once() {
+        let mut journal = Journal::new(1);
+        for age in 0..10 {
+            journal.put(&path(&format!("s/{age}")), Stamp { mtime_ns: -age, ..stamp(1) }, (age == 3).then(|| ContentId::of(b"x")));
+        }
+        let take = |journal: &mut Journal| {
+            let mut taken: Vec<String> = journal.take_unhashed(4).into_iter().map(|(_, path)| path.to_string()).collect();
+            taken.sort();
+            taken
+        };
+        assert_eq!(take(&mut journal), ["s/0", "s/1", "s/2", "s/4"]);
+        journal.put(&path("s/0"), Stamp { mtime_ns: 0, ..stamp(1) }, Some(ContentId::of(b"0")));
+        assert_eq!(take(&mut journal), ["s/5", "s/6", "s/7", "s/8"]);
+        assert_eq!(take(&mut journal), ["s/9"]);
+        assert_eq!(journal.see(&path("s/2"), &Stamp { mtime_ns: -2, ..stamp(1) }), Seen::Unhashed);
+        assert_eq!(take(&mut journal), ["s/2"], "a listing finds it as unhashed as before");
+        assert_eq!(journal.places(&ContentId::of(b"0")).map(|(path, _)| path.to_string()).collect::<Vec<_>>(), ["s/0"]);
     }
 
     #[test]
     fn who_is_in_step_is_told_nothing() {
         let mut journal = Journal::new(1);
-        journal.put(entry("a/a", 1));
+        put(&mut journal, "a/a", 1);
         let batch = journal.changes_since(Base::told(1), 10, 1000);
         assert_eq!((batch.base, batch.revision, batch.changes, batch.more), (1, 1, vec![], false));
     }
@@ -331,12 +460,8 @@ mod tests {
         let mut journal = Journal::new(1);
         for number in 0..2000 {
             let path = format!("share/{}{number}", "x".repeat(200));
-            journal.put(Entry {
-                content_id: Some(ContentId::from_bytes([255; 32])),
-                mtime: i64::MAX,
-                size: u64::MAX >> 20,
-                ..entry(&path, 0)
-            });
+            let stamp = Stamp { mtime_ns: i64::MAX, ..stamp(u64::MAX >> 20) };
+            journal.put(&super::tests::path(&path), stamp, Some(ContentId::from_bytes([255; 32])));
         }
         let batch = journal.changes_since(Base::told(0), 2048, 100_000);
         assert!(batch.more && batch.changes.len() > 300);
@@ -347,7 +472,9 @@ mod tests {
     #[test]
     fn a_million_entries_are_published_in_chained_batches() {
         let mut journal = Journal::new(1);
-        journal.replace_share("s", (0..1_000_000).map(|number| entry(&format!("s/{number}"), 1)));
+        for number in 0..1_000_000 {
+            put(&mut journal, &format!("s/{number}"), 1);
+        }
         let mut tracker = Tracker::default();
         let (mut batches, mut base) = (0, Base::told(0));
         while tracker.revision != journal.revision() {
@@ -389,9 +516,12 @@ mod tests {
             let mut known = Base::told(0); // what the node believes that the tracker holds
             for step in steps {
                 match step {
-                    Step::Put(path, size) => _ = journal.put(entry(&format!("s/{path}"), size)),
-                    Step::Remove(path) => _ = journal.remove(&SharePath::parse(&format!("s/{path}")).unwrap()),
-                    Step::Replace(paths) => _ = journal.replace_share("s", paths.into_iter().map(|path| entry(&format!("s/{path}"), 9))),
+                    Step::Put(number, size) => _ = put(&mut journal, &format!("s/{number}"), size),
+                    Step::Remove(number) => _ = journal.remove(&path(&format!("s/{number}"))),
+                    Step::Replace(numbers) => {
+                        let files: Vec<String> = numbers.into_iter().map(|number| format!("s/{number}")).collect();
+                        list(&mut journal, "s", &files.iter().map(|file| (file.as_str(), 9)).collect::<Vec<_>>());
+                    }
                     Step::TrackerForgets => tracker = Tracker::default(),
                     Step::Publish { max, arrives, is_answered } => {
                         let batch = journal.changes_since(known, max, usize::MAX);
@@ -405,7 +535,7 @@ mod tests {
                     }
                 }
                 prop_assert!(journal.removals <= max_removals.max(1));
-                prop_assert_eq!(journal.by_revision.len(), journal.lines.len());
+                prop_assert_eq!(journal.log.len(), journal.lines.numbers().count());
             }
             for _ in 0..200 {
                 let batch = journal.changes_since(known, 3, usize::MAX);

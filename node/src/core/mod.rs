@@ -13,7 +13,8 @@
 //! | [`load`] | by which connection the next request goes |
 //! | [`upload_slots`] | which peer is served now, and which waits |
 //! | [`registration`] | what to tell a tracker next, and when |
-//! | [`journal`] | what changed in the shares since a tracker last heard of them |
+//! | [`journal`] | what is in the shares, and what changed since a tracker last heard of them |
+//! | [`stamp`] | by what a file is known without reading it |
 //! | [`folder_view`] | what lies directly in a folder of a peer |
 //! | [`rescans`] | which share is listed again after the disk said that something changed |
 //! | [`upload_ledger`] | nothing: what was sent to whom, to be shown |
@@ -28,6 +29,7 @@ pub mod piece_set;
 pub mod registration;
 pub mod rescans;
 pub mod scheduler;
+pub mod stamp;
 pub mod upload_ledger;
 pub mod upload_slots;
 

@@ -99,9 +99,15 @@ impl Following {
         }
     }
 
+    /// Whether the disk tells of changes in every share that was listed.
+    pub(super) fn is_all_watched(&self) -> bool {
+        self.watcher.is_some() && self.unwatched.is_empty()
+    }
+
     /// A share is away or no more.
     pub(super) fn forget(&mut self, share: &str) {
         self.rescans.forget(share);
+        self.unwatched.remove(share);
         if let (Some(folder), Some(watcher)) = (self.watched.remove(share), self.watcher.as_mut()) {
             watcher.unwatch(&folder);
         }

@@ -7,8 +7,8 @@ use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefiniti
 use serde::{Deserialize, Serialize};
 
 use super::database::StateError;
-use super::share_dir::Stamp;
 use super::state::State;
+use crate::core::stamp::Stamp;
 
 /// By path.
 pub(super) const FINISHED: TableDefinition<&str, &[u8]> = TableDefinition::new("finished");

@@ -7,7 +7,8 @@ use std::thread;
 use potluck_common::content_id::{ContentId, PieceHash, PieceHasher};
 use potluck_common::geometry::{Geometry, PieceIndex};
 
-use super::share_dir::{ServeError, SharedFile, Stamp};
+use super::share_dir::{ServeError, SharedFile};
+use crate::core::stamp::Stamp;
 
 /// Bytes read at once (256 KiB): stays in a core's own cache from the read to the hash.
 const BLOCK_BYTES: usize = 256 << 10;

@@ -56,7 +56,9 @@ pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};
 pub(crate) use processor::processors;
 pub use salvage::{hashes_of, salvage};
 pub use scanner::{ScanEvent, ScanSummary, SkipReason, scan};
-pub use share_dir::{RootId, ServeError, ShareDir, ShareError, SharedFile, Stamp};
+pub use share_dir::{RootId, ServeError, ShareDir, ShareError, SharedFile};
 pub use state::{ShareRecord, State};
+
+pub use crate::core::stamp::Stamp;
 pub use watcher::{WatchError, Watcher};
 pub use whole_file::open_whole;

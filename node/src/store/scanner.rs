@@ -11,7 +11,8 @@ use rustix::fs::{AtFlags, Dir, DirEntry, FileType, statat};
 
 use super::beneath;
 use super::rules::{LeftOut, Rules};
-use super::share_dir::{RootId, ShareDir, ShareError, Stamp};
+use super::share_dir::{RootId, ShareDir, ShareError};
+use crate::core::stamp::Stamp;
 
 /// What a scan comes across.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +21,6 @@ pub enum ScanEvent {
     Found {
         /// Its path, beginning with the share's name.
         path: SharePath,
-        /// Bytes in the file.
-        size: u64,
-        /// Time of the last change in seconds since 1970.
-        mtime: i64,
         /// What to look its hashes up by, and to tell later whether it changed.
         stamp: Stamp,
     },
@@ -256,7 +253,7 @@ impl Walk<'_> {
         }
         self.summary.files += 1;
         self.summary.bytes += stamp.size;
-        (self.on)(ScanEvent::Found { path, size: stamp.size, mtime: stamp.mtime_ns.div_euclid(1_000_000_000), stamp })
+        (self.on)(ScanEvent::Found { path, stamp })
     }
 
     fn skip(&mut self, why: SkipReason) -> ControlFlow<()> {
@@ -351,9 +348,10 @@ mod tests {
             found.push(event);
             ControlFlow::Continue(())
         });
-        found.sort_by_key(|event| matches!(event, ScanEvent::Found { size: 5, .. }));
+        found.sort_by_key(|event| matches!(event, ScanEvent::Found { stamp, .. } if stamp.size == 5));
         let stamp = share.open_file("a").unwrap().stamp();
-        assert_eq!(found[0], ScanEvent::Found { path: "s/a".parse().unwrap(), size: 3, mtime: 1_000, stamp });
+        assert_eq!(found[0], ScanEvent::Found { path: "s/a".parse().unwrap(), stamp });
+        assert_eq!((stamp.size, stamp.mtime()), (3, 1_000));
         assert!(matches!(&found[1], ScanEvent::Found { path, .. } if path.as_str() == "s/b/c/d.txt"));
         assert_eq!(found.len(), 2);
         assert_eq!(summary.unwrap(), ScanSummary { files: 2, bytes: 8, folders: 4, ..ScanSummary::default() });

@@ -8,7 +8,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use potluck_common::share_path::{MAX_COMPONENT_BYTES, MAX_DEPTH, SharePath, SharePathError, check_component};
 use rustix::fs::{Dir, FileType, OFlags, Stat};
@@ -17,9 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::beneath;
 use super::local_name::cut_to;
-
-/// The coarsest file times in use (FAT: 2 s): a file younger than this may change again without a new mtime.
-const COARSEST_MTIME: Duration = Duration::from_secs(2);
+use crate::core::stamp::Stamp;
 
 /// A folder that is shared under a name.
 #[derive(Debug)]
@@ -37,19 +34,6 @@ pub struct RootId {
     pub dev: u64,
     /// Inode number on that device.
     pub ino: u64,
-}
-
-/// What tells one state of a file from another without reading it. A rename keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Stamp {
-    /// Device number.
-    pub dev: u64,
-    /// Inode number on that device.
-    pub ino: u64,
-    /// Bytes in the file.
-    pub size: u64,
-    /// Time of the last change in nanoseconds since 1970, cut to what an `i64` holds.
-    pub mtime_ns: i64,
 }
 
 /// An open regular file, and what it looked like when it was opened.
@@ -278,18 +262,6 @@ impl Stamp {
     pub(super) fn of(stat: &Stat) -> Self {
         let mtime_ns = (stat.st_mtime as i64).saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64);
         Self { dev: stat.st_dev as u64, ino: stat.st_ino as u64, size: u64::try_from(stat.st_size).unwrap_or(0), mtime_ns }
-    }
-
-    /// Whether the file has rested long enough before `now` for any further change to get another mtime. Hashes of a
-    /// file that has not are right, but must not be remembered under this stamp.
-    #[must_use]
-    pub fn is_settled(&self, now: SystemTime) -> bool {
-        let Ok(mtime_ns) = u64::try_from(self.mtime_ns) else {
-            return true; // before 1970
-        };
-        let mtime = UNIX_EPOCH + Duration::from_nanos(mtime_ns);
-        // A time in the future was set by hand: a change would set another.
-        now.duration_since(mtime).map_or(true, |age| age > COARSEST_MTIME)
     }
 }
 
@@ -548,13 +520,5 @@ mod tests {
         }
         assert_eq!(ShareDir::default_name(Path::new("/")), "share");
         assert_eq!(ShareDir::default_name(&tree.path("Music/..").join("Music")), "Music");
-    }
-
-    #[test]
-    fn a_file_that_changed_a_moment_ago_is_not_settled() {
-        let at = |seconds: i64| Stamp { dev: 0, ino: 0, size: 0, mtime_ns: seconds * 1_000_000_000 };
-        let now = UNIX_EPOCH + Duration::from_secs(1_000);
-        assert!(at(900).is_settled(now) && at(-5).is_settled(now) && at(2_000).is_settled(now));
-        assert!(!at(1_000).is_settled(now) && !at(998).is_settled(now));
     }
 }

@@ -28,8 +28,9 @@ use super::database::{Fallible, SCHEMA, StateError, disk_error, lock_folder, mov
 use super::download_record::{DownloadRecord, MAX_SOURCE_HINTS, Phase};
 use super::finished::FINISHED;
 use super::hasher::Hashed;
-use super::share_dir::{RootId, Stamp};
+use super::share_dir::RootId;
 use crate::core::audience::Audience;
+use crate::core::stamp::Stamp;
 
 /// Name of the database in the data folder.
 const DATABASE: &str = "state.redb";

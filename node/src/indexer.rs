@@ -5,18 +5,18 @@
 //! listing for what it did not say.
 
 mod following;
+mod queue;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use potluck_common::share_path::SharePath;
 use tokio::sync::broadcast;
 
 use self::following::Following;
+use self::queue::{Queue, Turn};
 use crate::clock::{now, today};
 use crate::core::audience::Reader;
 use crate::core::journal::Seen;
@@ -40,9 +40,6 @@ const SWEEP_REST: u32 = 50;
 const WATCHED_SWEEP_REST: u32 = 300;
 /// Orders that may wait for the listing thread.
 const ORDER_QUEUE: usize = 64;
-/// A file that changed while it was read is read again after this time, and no sooner: it may be growing.
-const CHANGED_REST: Duration = Duration::from_secs(5);
-
 /// Tells the indexer what to do. Dropping the last clone stops it.
 #[derive(Clone)]
 pub(crate) struct Indexer {
@@ -57,50 +54,6 @@ enum Order {
     Look,
     /// End.
     Stop,
-}
-
-/// What is to be hashed.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<QueueState>,
-    more: Condvar,
-    stop: AtomicBool,
-}
-
-#[derive(Default)]
-struct QueueState {
-    /// What people asked for, first.
-    wanted: Vec<SharePath>,
-    /// Some of the rest by age, youngest last.
-    rest: BTreeSet<(i64, SharePath)>,
-    /// Where the others are.
-    others: Others,
-    /// What is being hashed now.
-    running: HashSet<SharePath>,
-    /// Files that change all the time, and when to try again.
-    resting: HashMap<SharePath, Instant>,
-    /// Whether a share is being listed: names come first, and want the disk and the cores for themselves.
-    is_listing: bool,
-}
-
-/// What the table may have for the queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Others {
-    /// Nothing.
-    #[default]
-    None,
-    /// More files to be hashed.
-    InTable,
-    /// They are being taken out.
-    Coming,
-}
-
-/// What a hashing thread does next.
-enum Turn {
-    /// Hash a file.
-    Hash(SharePath),
-    /// Take more files out of the table.
-    Fill,
 }
 
 /// Everything that the threads need.
@@ -139,112 +92,13 @@ impl Indexer {
 
     /// Somebody wants this file, which is not hashed: hash it first.
     pub(crate) fn hurry(&self, path: &SharePath) {
-        let mut state = self.queue.lock();
-        let waiting = state.rest.iter().find(|(_, known)| known == path).cloned();
-        if let Some(waiting) = waiting {
-            state.rest.remove(&waiting);
-        }
-        if !state.is_taken(path) {
-            state.wanted.push(path.clone());
-            self.queue.more.notify_one();
-        }
+        self.queue.hurry(path);
     }
 
     /// Stops all threads within a piece of hashing.
     pub(crate) fn stop(&self) {
-        self.queue.stop.store(true, Ordering::Relaxed);
-        self.queue.more.notify_all();
+        self.queue.stop();
         let _ = self.orders.try_send(Order::Stop);
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// There are files to be hashed in the table.
-    fn add(&self) {
-        self.lock().others = Others::InTable;
-        self.more.notify_all();
-    }
-
-    /// Takes what came out of the table, which was asked for at most `most`.
-    fn fill(&self, files: Vec<(i64, SharePath)>, most: usize) {
-        let mut state = self.lock();
-        if state.others == Others::Coming {
-            state.others = if files.len() < most { Others::None } else { Others::InTable };
-        }
-        for (mtime, path) in files {
-            if !state.is_taken(&path) {
-                state.rest.insert((mtime, path));
-            }
-        }
-        self.more.notify_all();
-    }
-
-    /// Waits for something to do; `None` at the end.
-    fn next(&self) -> Option<Turn> {
-        let mut state = self.lock();
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            let in_turn = |state: &mut QueueState| state.rest.pop_last().map(|(_, path)| path);
-            let next = state.wanted.pop().or_else(|| if state.is_listing { None } else { in_turn(&mut state) });
-            if let Some(path) = next {
-                state.running.insert(path.clone());
-                return Some(Turn::Hash(path));
-            }
-            if state.others == Others::InTable && !state.is_listing {
-                state.others = Others::Coming;
-                return Some(Turn::Fill);
-            }
-            state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn set_listing(&self, is_listing: bool) {
-        self.lock().is_listing = is_listing;
-        self.more.notify_all();
-    }
-
-    fn done(&self, path: &SharePath) {
-        self.lock().running.remove(path);
-    }
-
-    fn rest(&self, path: SharePath) {
-        let mut state = self.lock();
-        state.running.remove(&path);
-        state.resting.insert(path, now() + CHANGED_REST);
-    }
-
-    /// Forgets those whose rest is over; the sweep finds them again.
-    fn wake(&self) {
-        let now = now();
-        self.lock().resting.retain(|_, until| *until > now);
-    }
-
-    fn is_idle(&self) -> bool {
-        let state = self.lock();
-        state.waits_for_nothing() && state.running.is_empty()
-    }
-
-    /// Whether nothing more will come but what `count` finished files still wait to be marked done.
-    fn is_waiting_only_for(&self, count: usize) -> bool {
-        let state = self.lock();
-        state.waits_for_nothing() && state.running.len() <= count
-    }
-}
-
-impl QueueState {
-    fn waits_for_nothing(&self) -> bool {
-        self.wanted.is_empty() && self.rest.is_empty() && self.others == Others::None
-    }
-
-    /// Whether a file is asked for, being hashed, or to be left alone.
-    fn is_taken(&self, path: &SharePath) -> bool {
-        self.running.contains(path) || self.resting.contains_key(path) || self.wanted.contains(path)
     }
 }
 
@@ -375,7 +229,7 @@ impl Work {
             Err(ServeError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
-        hash_file(&file, &self.queue.stop, &mut |_| {}).map(Some)
+        hash_file(&file, self.queue.stopped(), &mut |_| {}).map(Some)
     }
 }
 
@@ -406,7 +260,7 @@ impl Listing<'_> {
                 }
             }
         }
-        if self.work.queue.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.work.queue.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Looks up what the cache knows of those of a batch that are news, and puts them into the table.

@@ -179,10 +179,10 @@ impl Journal {
     /// A file is there, new or changed. Returns whether that is news.
     pub fn put(&mut self, path: &SharePath, stamp: Stamp, content_id: Option<ContentId>) -> bool {
         let known = self.lines.find(path.as_str());
-        if let Some(file) = known.filter(|file| !self.lines.is_removed(*file)) {
-            if self.lines.stamp(file) == stamp && self.lines.content(file) == content_id {
-                return false;
-            }
+        let is_as_it_was =
+            |file: &FileNo| !self.lines.is_removed(*file) && self.lines.stamp(*file) == stamp && self.lines.content(*file) == content_id;
+        if known.as_ref().is_some_and(is_as_it_was) {
+            return false;
         }
         let Some(file) = known.or_else(|| self.lines.add(path)) else { return false }; // after 67 million files
         self.count(file, false);

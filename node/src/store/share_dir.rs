@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use potluck_common::share_path::{MAX_COMPONENT_BYTES, MAX_DEPTH, SharePath, SharePathError, check_component};
 use rustix::fs::{Dir, FileType, OFlags, Stat};
@@ -17,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::beneath;
 use super::local_name::cut_to;
 use crate::core::stamp::Stamp;
+
+/// The coarsest file times in use (FAT: 2 s): a file younger than this may change again without a new mtime.
+const COARSEST_MTIME: Duration = Duration::from_secs(2);
 
 /// A folder that is shared under a name.
 #[derive(Debug)]
@@ -262,6 +266,18 @@ impl Stamp {
     pub(super) fn of(stat: &Stat) -> Self {
         let mtime_ns = (stat.st_mtime as i64).saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64);
         Self { dev: stat.st_dev as u64, ino: stat.st_ino as u64, size: u64::try_from(stat.st_size).unwrap_or(0), mtime_ns }
+    }
+
+    /// Whether the file has rested long enough before `now` for any further change to get another mtime. Hashes of a
+    /// file that has not are right, but must not be remembered under this stamp.
+    #[must_use]
+    pub fn is_settled(&self, now: SystemTime) -> bool {
+        let Ok(mtime_ns) = u64::try_from(self.mtime_ns) else {
+            return true; // before 1970
+        };
+        let mtime = UNIX_EPOCH + Duration::from_nanos(mtime_ns);
+        // A time in the future was set by hand: a change would set another.
+        now.duration_since(mtime).map_or(true, |age| age > COARSEST_MTIME)
     }
 }
 
@@ -520,5 +536,13 @@ mod tests {
         }
         assert_eq!(ShareDir::default_name(Path::new("/")), "share");
         assert_eq!(ShareDir::default_name(&tree.path("Music/..").join("Music")), "Music");
+    }
+
+    #[test]
+    fn a_file_that_changed_a_moment_ago_is_not_settled() {
+        let at = |seconds: i64| Stamp { dev: 0, ino: 0, size: 0, mtime_ns: seconds * 1_000_000_000 };
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        assert!(at(900).is_settled(now) && at(-5).is_settled(now) && at(2_000).is_settled(now));
+        assert!(!at(1_000).is_settled(now) && !at(998).is_settled(now));
     }
 }

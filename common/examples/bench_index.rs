@@ -35,6 +35,8 @@ const ARRIVING: u64 = 100_000;
 const KEPT_BACK: usize = 1_000_000;
 /// Every so many queries are also searched thoroughly, which takes about a second each.
 const THOROUGHLY: usize = 3;
+/// How often each query is asked: what it takes at least is what it takes on a machine that others leave alone.
+const ROUNDS: usize = 5;
 /// Entries that one lock puts: a page of a peer.
 const PAGE: usize = 256;
 
@@ -239,13 +241,15 @@ fn search(engine: &Engine, asked: &[Asked]) {
     let mut classes: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
     let mut of_core: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
     let mut cut: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut least = vec![Duration::MAX; asked.len()];
     let (mut right, mut typos) = (0, 0);
-    for round in 0..5 {
-        for asked in asked {
+    for round in 0..ROUNDS {
+        for (asked, least) in asked.iter().zip(&mut least) {
             let (start, start_of_core) = (Instant::now(), core_time());
             let query = Query::parse(&asked.text);
             let found = engine.search(&query, None, None, LIMIT, 0);
             let (took, took_of_core) = (start.elapsed(), core_time() - start_of_core);
+            *least = took_of_core.min(*least);
             for class in [asked.class.as_str(), "all"] {
                 classes.entry(class).or_default().push(took);
                 of_core.entry(class).or_default().push(took_of_core);
@@ -277,6 +281,7 @@ fn search(engine: &Engine, asked: &[Asked]) {
         let mut times = of_core.remove(class).unwrap();
         println!("{}", with_times(json!({"measure": "search, time of the core", "class": class}), &mut times));
     }
+    println!("{}", with_times(json!({"measure": "search, least of all rounds", "rounds": ROUNDS}), &mut least));
     println!("{}", json!({"measure": "typing errors", "queries": typos, "right": right}));
 }
 

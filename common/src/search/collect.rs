@@ -249,7 +249,7 @@ impl<'a> Collector<'a> {
         let relation = &self.engine.relation;
         match relation.content(doc) {
             Some((content, true)) => content_key(&relation.id(content), relation.size(content)),
-            _ => relation.holders(doc).first().map_or(0, |holder| u128::from(self.engine.peers.get(holder.slot).number.0)),
+            _ => relation.holders(doc).first().map_or(0, |holder| u128::from(self.engine.peers.number(holder.slot).0)),
         }
     }
 
@@ -264,17 +264,9 @@ impl<'a> Collector<'a> {
     fn file_hit(&self, path: SharePath, doc: DocNo) -> Option<FoundHit> {
         let relation = &self.engine.relation;
         let (content, hashed) = relation.content(doc)?;
-        let docs = relation.docs_of(content).iter();
-        let all = docs.flat_map(|doc| relation.holders(*doc).iter().map(|holder| (*doc, *holder)));
-        let mut held: Vec<(PeerNo, DocNo)> = all
-            .filter(|(_, holder)| self.filter.allows(self.engine, holder.slot))
-            .take(MAX_COUNTED)
-            .map(|(doc, holder)| (self.engine.peers.get(holder.slot).number, doc))
-            .collect();
-        held.sort_unstable();
-        let peers = held.chunk_by(|a, b| a.0 == b.0);
-        let sources = peers.clone().count() as u32;
-        let holders = peers.take(MAX_HOLDERS).filter_map(|same| {
+        let (sources, held) = self.sources(content);
+        let peers = held.chunk_by(|a, b| a.0 == b.0).take(MAX_HOLDERS);
+        let holders = peers.filter_map(|same| {
             let path = same.iter().map(|(_, doc)| self.engine.path(*doc)).min()?;
             Some((same.first()?.0, SharePath::parse(&path).ok()?))
         });
@@ -290,9 +282,34 @@ impl<'a> Collector<'a> {
         })
     }
 
+    /// How many peers have a content, and those of them with the least numbers, in order, with the documents that they hold: as many
+    /// as a hit tells of, or more.
+    fn sources(&self, content: ContentNo) -> (u32, Vec<(PeerNo, DocNo)>) {
+        let (relation, peers) = (&self.engine.relation, &self.engine.peers);
+        let docs = relation.docs_of(content);
+        let all = docs.iter().flat_map(|doc| relation.holders(*doc).iter().map(|holder| (*doc, holder.slot)));
+        let allowed = all.filter(|(_, slot)| self.filter.allows(self.engine, *slot)).take(MAX_COUNTED);
+        // Number and document in one word: it is compared at once.
+        let mut held: Vec<u64> = allowed.map(|(doc, slot)| u64::from(peers.number(slot).0) << 32 | u64::from(doc)).collect();
+        let sources = if docs.len() == 1 {
+            // A peer has a document once: there is nothing to tell apart.
+            let sources = held.len();
+            if sources > MAX_HOLDERS {
+                held.select_nth_unstable(MAX_HOLDERS);
+                held.truncate(MAX_HOLDERS);
+            }
+            held.sort_unstable();
+            sources
+        } else {
+            held.sort_unstable();
+            held.chunk_by(|a, b| a >> 32 == b >> 32).count()
+        };
+        (sources as u32, held.into_iter().map(|word| (PeerNo((word >> 32) as u32), word as DocNo)).collect())
+    }
+
     fn folder_hit(&self, path: SharePath, peers: u32) -> FoundHit {
         let slots = self.folder_peers.get(peers as usize).map(Vec::as_slice).unwrap_or_default();
-        let mut numbers: Vec<(PeerNo, u32)> = slots.iter().map(|slot| (self.engine.peers.get(*slot).number, *slot)).collect();
+        let mut numbers: Vec<(PeerNo, u32)> = slots.iter().map(|slot| (self.engine.peers.number(*slot), *slot)).collect();
         numbers.sort_unstable();
         FoundHit {
             content_id: None,

@@ -163,7 +163,7 @@ impl Engine {
         let docs = self.relation.docs_of(content).iter();
         let holders = docs.flat_map(|doc| self.relation.holders(*doc).iter().map(|holder| (*doc, *holder)));
         let online = holders.filter(|(_, holder)| self.peers.is_online(holder.slot)).take(MOST_HOLDERS);
-        let mut held: Vec<(PeerNo, DocNo)> = online.map(|(doc, holder)| (self.peers.get(holder.slot).number, doc)).collect();
+        let mut held: Vec<(PeerNo, DocNo)> = online.map(|(doc, holder)| (self.peers.number(holder.slot), doc)).collect();
         held.sort_unstable();
         held
     }

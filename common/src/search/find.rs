@@ -17,19 +17,21 @@ use super::names::{Name, Reader};
 use super::order::Order;
 use super::postings::{Bits, List};
 use super::query::Query;
-use super::rank::{self, FOLDER, POPULARITY, Word};
+use super::rank::{self, FOLDER, POPULARITY, Seen, Word};
 use super::relation::DocNo;
 use super::segment::{LEAF_BLOCKS, Place, Segment, key};
 use super::texts::Leaf;
 use super::{Found, PeerNo};
 
-/// Work that one search may do, in steps of some 150 ns: reading a block is [`BLOCK_COST`], a document that fits is
-/// [`HIT_COST`].
-const BUDGET: usize = 45_000;
+/// Work that one search may do, in steps of some 150 ns: reading a block is [`BLOCK_COST`], a name that holds all words is
+/// [`RANK_COST`], a document that fits is [`HIT_COST`].
+const BUDGET: usize = 40_000;
 /// Reading and comparing 16 names.
 const BLOCK_COST: usize = 16;
-/// Ranking and collecting one document.
-const HIT_COST: usize = 8;
+/// Telling what a name is worth.
+const RANK_COST: usize = 2;
+/// Looking one document up and collecting it.
+const HIT_COST: usize = 6;
 /// Hits that are counted before a search may end early: so that `200+` is said and not `60+`.
 const MIN_COUNTED: usize = 200;
 /// Blocks that are asked of the memory at once.
@@ -60,6 +62,8 @@ struct Search<'a> {
     engine: &'a Engine,
     plan: &'a Plan,
     hits: Collector<'a>,
+    /// Which words the name before had.
+    seen: Seen,
     work: usize,
     /// When only the best blocks are read: what is worth less than this does not come on the page.
     least: u32,
@@ -97,7 +101,14 @@ impl Engine {
     }
 
     fn run(&self, plan: &Plan, only: Option<&[PeerNo]>, after: Option<Cursor>, limit: usize) -> Found {
-        let mut search = Search { engine: self, plan, hits: Collector::new(self, &plan.filter, after), work: 0, least: 0 };
+        let mut search = Search {
+            engine: self,
+            plan,
+            hits: Collector::new(self, &plan.filter, after),
+            seen: Seen::new(plan.words.len()),
+            work: 0,
+            least: 0,
+        };
         let more = match only {
             Some(only) if only.iter().map(|peer| self.totals(*peer).files).sum::<u64>() <= FEW_FILES as u64 => {
                 search.read_peers(only);
@@ -127,29 +138,37 @@ impl Search<'_> {
         for doc in docs {
             let path = self.engine.path(doc);
             let folded = super::fold::fold(&path);
-            self.look_at(doc, Name { path: path.as_bytes(), folded: folded.as_bytes() });
+            self.look_at(doc, Name { path: path.as_bytes(), folded: folded.as_bytes(), same: 0 });
         }
     }
 
-    /// Reads the scanned leaves, and of the segments what the budget allows. True when something was left out.
+    /// Reads of the segments what the budget allows, and the scanned leaves. True when something was left out.
     fn read_all(&mut self, limit: usize) -> bool {
+        let parts: Vec<Part<'_>> = self.engine.texts.segments().filter_map(|(_, segment)| Part::new(segment, self.plan)).collect();
+        let blocks: usize = parts.iter().map(|part| part.candidates.count()).sum();
+        if blocks * (BLOCK_COST + (RANK_COST + HIT_COST) * super::names::BLOCK) <= self.plan.budget {
+            let all: Vec<_> = parts.iter().flat_map(|part| part.candidates.iter().map(|block| (part.segment, block))).collect();
+            self.read_blocks(&all, &mut Reader::default());
+            self.scan_leaves();
+            return false;
+        }
+        let more = self.read_best(parts, limit);
+        self.scan_leaves();
+        more
+    }
+
+    /// Reads the leaves that have no postings yet: after the others, as most of what they hold does not come on a page that is full.
+    fn scan_leaves(&mut self) {
         for leaf in self.engine.texts.scanned() {
             self.scan(leaf);
         }
-        let parts: Vec<Part<'_>> = self.engine.texts.segments().filter_map(|(_, segment)| Part::new(segment, self.plan)).collect();
-        let blocks: usize = parts.iter().map(|part| part.candidates.count()).sum();
-        if blocks * (BLOCK_COST + HIT_COST * super::names::BLOCK) <= self.plan.budget {
-            let all: Vec<_> = parts.iter().flat_map(|part| part.candidates.iter().map(|block| (part.segment, block))).collect();
-            self.read_blocks(&all, &mut Reader::default());
-            return false;
-        }
-        self.read_best(parts, limit)
     }
 
     /// Reads blocks in the order of what they are worth at most.
     fn read_best(&mut self, parts: Vec<Part<'_>>, limit: usize) -> bool {
         let mut reader = Reader::default();
-        for (most, blocks) in Order::new(self.engine, &self.plan.words, parts, self.plan.budget / BLOCK_COST) {
+        let order = Order::new(self.engine, &self.plan.words, parts, self.plan.budget / BLOCK_COST);
+        for (most, blocks) in order {
             if self.plan.budget < usize::MAX && self.hits.total() >= MIN_COUNTED {
                 self.least = self.hits.score_at(limit);
                 if self.least > most {
@@ -202,7 +221,7 @@ impl Search<'_> {
                 let Some(at) = leaf.all_folded().get(from..).and_then(|text| word.find(text)) else { return };
                 place = leaf.place_of(from + at);
             }
-            self.look_at(first + place as u32, Name { path: leaf.path(place), folded: leaf.folded(place) });
+            self.look_at(first + place as u32, Name { path: leaf.path(place), folded: leaf.folded(place), same: 0 });
             from = leaf.after(place);
             place += 1;
         }
@@ -210,6 +229,11 @@ impl Search<'_> {
 
     /// Takes a document if it fits.
     fn look_at(&mut self, doc: DocNo, name: Name<'_>) {
+        // Most names that are read have not all words: that is looked at first.
+        if !self.seen.holds_all(&self.plan.words, name) {
+            return;
+        }
+        self.work += RANK_COST;
         let Some(found) = rank::find(&self.plan.words, name.folded) else { return };
         // What does not come on the page need not be looked up.
         let missing = self.least.saturating_sub(found.points + FOLDER);

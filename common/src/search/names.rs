@@ -39,6 +39,8 @@ pub(super) struct Name<'a> {
     pub(super) path: &'a [u8],
     /// Folded.
     pub(super) folded: &'a [u8],
+    /// How many bytes of the folded name are those of the name that was read before it from the same block, at least.
+    pub(super) same: usize,
 }
 
 impl Names {
@@ -125,10 +127,11 @@ impl Reader {
     fn take(&mut self, shared: usize, suffix: &[u8]) -> Name<'_> {
         self.path.truncate(shared);
         self.path.extend_from_slice(suffix);
+        let mut same = 0;
         if self.is_ascii && suffix.is_ascii() {
+            same = shared;
             self.folded.truncate(shared);
-            self.folded.extend_from_slice(suffix);
-            self.folded[shared..].make_ascii_lowercase();
+            self.folded.extend(suffix.iter().map(u8::to_ascii_lowercase));
         } else {
             self.is_ascii = self.path.is_ascii();
             self.wide.clear();
@@ -138,7 +141,7 @@ impl Reader {
             self.folded.clear();
             self.folded.extend_from_slice(self.wide.as_bytes());
         }
-        Name { path: &self.path, folded: &self.folded }
+        Name { path: &self.path, folded: &self.folded, same }
     }
 }
 

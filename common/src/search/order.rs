@@ -19,6 +19,10 @@ use super::texts::{LEVELS, Promise};
 /// How many times as many blocks are put in order as can be read: those of longer names are left out then, unless they are
 /// popular.
 const SPARE: usize = 4;
+/// Candidates that are put in order one by one. Where there are more, those in which no word starts in a last component are taken from the
+/// levels of promise 64 at a time, as it comes to them: most often it does not.
+const FEW: usize = 16_384;
+
 /// Blocks, the best first.
 pub(super) struct Order<'a> {
     engine: &'a Engine,
@@ -51,12 +55,19 @@ impl<'a> Order<'a> {
         this.rest.sort_unstable();
         this.folders = this.parts.iter().map(|part| folder_starts(part.segment, words)).collect();
         let mut starts: Vec<Starts> = words.iter().map(|_| Starts::default()).collect();
-        let mut sorted = 0;
+        let all: usize = this.parts.iter().map(|part| part.segment.blocks()).sum();
+        let mut room = readable.saturating_mul(SPARE);
         for tier in 0..TIERS.len() {
-            let only_popular = sorted >= readable.saturating_mul(SPARE);
+            let mut sorted = 0;
             for number in 0..this.parts.len() {
-                sorted += this.sort_tier(number, tier, only_popular, &mut starts);
+                // Each part has its share, so that the first ones do not take the room of the others.
+                let share = this.parts.get(number).map_or(0, |part| part.segment.blocks() as u128 * room as u128 / all.max(1) as u128);
+                sorted += this.sort_tier(number, tier, share as usize, &mut starts);
             }
+            room = room.saturating_sub(sorted);
+        }
+        if this.parts.iter().map(|part| part.candidates.count()).sum::<usize>() <= FEW {
+            this.sort_rest();
         }
         this
     }
@@ -68,10 +79,11 @@ impl<'a> Order<'a> {
         PLACE_BASE * self.words.len() as u32 + FOLDER + if leads_unseen { LEADS } else { 0 }
     }
 
-    /// Puts the blocks of a part in order in which a word starts a last component's word of a tier. Returns how many. `starts` is
-    /// room to work in.
-    fn sort_tier(&mut self, number: usize, tier: usize, only_popular: bool, starts: &mut [Starts]) -> usize {
-        let base = self.base() + shortness(tier.checked_sub(1).and_then(|before| TIERS.get(before)).map_or(0, |most| most + 1));
+    /// Puts the blocks of a part in order in which a word starts a last component's word of a tier; where they are more than `share`,
+    /// only those with a popular name. Returns how many. `starts` is room to work in.
+    fn sort_tier(&mut self, number: usize, tier: usize, share: usize, starts: &mut [Starts]) -> usize {
+        let base = self.base();
+        let short = shortness(tier.checked_sub(1).and_then(|before| TIERS.get(before)).map_or(0, |most| most + 1));
         let Some((part, folders)) = self.parts.get(number).zip(self.folders.get(number)) else { return 0 };
         let (segment, texts) = (part.segment, &self.engine.texts);
         let mut found = false;
@@ -81,31 +93,44 @@ impl<'a> Order<'a> {
         if !found {
             return 0;
         }
+        let started =
+            |at: usize| starts.iter().fold(0, |any, starts| any | starts.leads.0[at] | starts.within.0[at]) & part.candidates.0[at];
+        let only_popular = share == 0 || (0..part.candidates.0.len()).map(|at| started(at).count_ones() as usize).sum::<usize>() > share;
         let mut sorted = 0;
         for (place, leaf) in segment.leaves.iter().enumerate() {
             let (popular, first) = (texts.popular(*leaf), place * LEAF_BLOCKS / 64);
             for at in first..first + LEAF_BLOCKS / 64 {
-                let any = starts.iter().fold(0, |any, starts| any | starts.leads.0[at] | starts.within.0[at]) & part.candidates.0[at];
+                let any = started(at);
                 let any = if only_popular { any & popular.get(at - first).copied().unwrap_or(0) } else { any };
                 for bit in ones(any) {
                     let is_in = |bits: &Bits| (bits.0[at] >> bit & 1) as u32;
-                    let mut worth = base + texts.most_popularity(*leaf, (at - first) * 64 + bit);
+                    let mut worth = base + texts.most_worth(*leaf, (at - first) * 64 + bit, short);
                     let mut leads = 0;
                     for (starts, folder) in starts.iter().zip(folders) {
                         let in_base = is_in(&starts.leads) | is_in(&starts.within);
                         worth += PLACE_STEP * (2 * in_base).max(is_in(folder));
                         leads |= is_in(&starts.leads);
                     }
-                    let worth = (worth + LEADS * leads) as usize;
-                    if self.buckets.len() <= worth {
-                        self.buckets.resize_with(worth + 1, Vec::new);
-                    }
-                    self.buckets[worth].push((number as u32, (at * 64 + bit) as u32));
+                    put(&mut self.buckets, worth + LEADS * leads, number, at * 64 + bit);
                     sorted += 1;
                 }
             }
         }
         sorted
+    }
+
+    /// Puts all candidates in order by their folders and their promise. Those that are in order by better reasons are told for these.
+    fn sort_rest(&mut self) {
+        self.rest.clear();
+        let base = self.base();
+        for (number, (part, folders)) in self.parts.iter().zip(&self.folders).enumerate() {
+            for block in part.candidates.iter() {
+                let Some(leaf) = part.segment.leaves.get(block / LEAF_BLOCKS) else { continue };
+                let Some(most) = self.engine.texts.most_promise(*leaf, block % LEAF_BLOCKS) else { continue };
+                let steps = folders.iter().filter(|folder| folder.has(block)).count() as u32;
+                put(&mut self.buckets, base + PLACE_STEP * steps + most, number, block);
+            }
+        }
     }
 
     /// Takes a block, unless it was told before.
@@ -136,6 +161,15 @@ impl<'a> Order<'a> {
         }
         blocks
     }
+}
+
+/// Puts a block of a part among those of its worth.
+fn put(buckets: &mut Vec<Vec<(u32, u32)>>, worth: u32, part: usize, block: usize) {
+    let worth = worth as usize;
+    if buckets.len() <= worth {
+        buckets.resize_with(worth + 1, Vec::new);
+    }
+    buckets[worth].push((part as u32, block as u32));
 }
 
 /// The next best blocks, and what they are worth at most.

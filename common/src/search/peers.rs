@@ -20,6 +20,8 @@ pub(super) struct Peers {
     peers: Vec<Peer>,
     /// By slot; apart from the rest, as searches look at little else.
     online: Vec<bool>,
+    /// The number of each slot; of a forgotten one, the number that it had.
+    numbers: Vec<PeerNo>,
     free: Vec<u32>,
     /// Slots without a number that still have files.
     forgotten: VecDeque<u32>,
@@ -28,8 +30,6 @@ pub(super) struct Peers {
 /// What a peer offers.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// Its number; of a forgotten one, the number that it had.
-    pub(super) number: PeerNo,
     pub(super) totals: Totals,
     pub(super) files: Files,
 }
@@ -49,15 +49,17 @@ impl Peers {
         if self.slots.len() <= at {
             self.slots.resize(at + 1, NONE);
         }
-        let peer = Peer { number, totals: Totals::default(), files: Files::default() };
+        let peer = Peer { totals: Totals::default(), files: Files::default() };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.peers[slot as usize] = peer;
+                self.numbers[slot as usize] = number;
                 slot
             }
             None => {
                 self.peers.push(peer);
                 self.online.push(false);
+                self.numbers.push(number);
                 self.peers.len() as u32 - 1
             }
         };
@@ -93,6 +95,11 @@ impl Peers {
         &mut self.peers[slot as usize]
     }
 
+    /// The number of a slot; of a forgotten one, the number that it had.
+    pub(super) fn number(&self, slot: u32) -> PeerNo {
+        self.numbers[slot as usize]
+    }
+
     pub(super) fn is_online(&self, slot: u32) -> bool {
         self.online[slot as usize]
     }
@@ -109,6 +116,6 @@ impl Peers {
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         let files: usize = self.peers.iter().map(|peer| peer.files.heap_bytes()).sum();
-        files + self.peers.capacity() * size_of::<Peer>() + self.slots.capacity() * 4 + self.online.capacity()
+        files + self.peers.capacity() * size_of::<Peer>() + (self.slots.capacity() + self.numbers.capacity()) * 4 + self.online.capacity()
     }
 }

@@ -44,6 +44,10 @@ impl Bits {
         }
     }
 
+    pub(super) fn has(&self, block: usize) -> bool {
+        self.0.get(block / 64).is_some_and(|word| word >> (block % 64) & 1 == 1)
+    }
+
     /// The blocks in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
         self.0.iter().enumerate().flat_map(|(at, word)| ones(*word).map(move |bit| at * 64 + bit))

@@ -229,7 +229,9 @@ impl Relation {
 
     /// Looks at the memory of the documents of a block: what comes after a first look is fast.
     pub(super) fn touch_holders(&self, first: DocNo) -> u32 {
-        self.docs[first].content ^ self.docs[first + super::names::BLOCK as u32 / 2].content
+        // Three lines of the cache.
+        let last = super::names::BLOCK as u32 - 1;
+        self.docs[first].content ^ self.docs[first + last / 2].content ^ self.docs[first + last].content
     }
 
     /// Who has a document.

@@ -16,7 +16,7 @@ use super::rank::MOST_PROMISE;
 use super::relation::DocNo;
 use super::segment::{LEAF, LEAF_BLOCKS, MAX_LEAVES, Segment};
 
-/// How many segments of fewer leaves are joined, and how many leaves then are too many to be joined so again.
+/// How many segments of one size are joined, and the size in leaves that they have together.
 const TIERS: [(usize, usize); 2] = [(16, 16), (8, MAX_LEAVES)];
 /// Full leaves that may wait for a job. One more is made into a segment by the put that fills it: some 10 ms.
 const MAX_WAITING: usize = 4;
@@ -191,10 +191,19 @@ impl Texts {
         self.leaves.get(leaf as usize).map(|state| state.promise.popular.as_slice()).unwrap_or_default()
     }
 
-    /// What the sources of the documents in a block of a leaf are worth at most.
-    pub(super) fn most_popularity(&self, leaf: u32, block: usize) -> u32 {
-        let level = self.leaves.get(leaf as usize).and_then(|state| state.promise.popularity.get(block));
-        level.map_or(0, |level| u32::from(*level) * LEVEL_POINTS)
+    /// What the documents in a block of a leaf are worth at most for their sources and their length together, those whose length is
+    /// worth `short` at most.
+    pub(super) fn most_worth(&self, leaf: u32, block: usize, short: u32) -> u32 {
+        let Some(promise) = self.leaves.get(leaf as usize).map(|state| &state.promise) else { return 0 };
+        let popularity = promise.popularity.get(block).map_or(0, |level| u32::from(*level) * LEVEL_POINTS);
+        let together = promise.level.get(block).map_or(0, |level| Promise::most(usize::from(*level).min(LEVELS - 1)));
+        (popularity + short).min(together)
+    }
+
+    /// What a block of a leaf is worth at most for its shortest and most popular name; `None` when it never held any.
+    pub(super) fn most_promise(&self, leaf: u32, block: usize) -> Option<u32> {
+        let level = usize::from(*self.leaves.get(leaf as usize)?.promise.level.get(block)?);
+        (level < LEVELS).then(|| Promise::most(level))
     }
 
     /// Which blocks of a leaf have a level of promise, as words of 64 blocks.
@@ -221,17 +230,14 @@ impl Texts {
     }
 
     fn join_job(&mut self) -> Option<Job> {
-        for (count, most) in TIERS {
-            let mut parts = Vec::new();
-            let mut leaves = 0;
-            for (number, segment) in self.segments.iter().enumerate() {
-                let Some(segment) = segment.as_ref().filter(|segment| segment.leaves.len() * count <= most) else { continue };
-                if leaves + segment.leaves.len() <= most && !self.busy.contains(&Busy::Segment(number as u32)) {
-                    leaves += segment.leaves.len();
-                    parts.push((number as u32, Arc::clone(segment)));
-                }
-            }
-            if parts.len() >= count {
+        for (count, together) in TIERS {
+            // Of one size only: what is joined with lesser ones would be of a size that is never joined again.
+            let fits = |segment: &&Arc<Segment>| segment.leaves.len() * count == together;
+            let all =
+                self.segments.iter().enumerate().filter_map(|(number, segment)| Some((number as u32, segment.as_ref().filter(fits)?)));
+            let free = all.filter(|(number, _)| !self.busy.contains(&Busy::Segment(*number)));
+            let parts: Vec<(u32, Arc<Segment>)> = free.take(count).map(|(number, segment)| (number, Arc::clone(segment))).collect();
+            if parts.len() == count {
                 self.busy.extend(parts.iter().map(|(number, _)| Busy::Segment(*number)));
                 return Some(Job(Inputs::Segments(parts)));
             }

@@ -7,7 +7,7 @@
 //!
 //! A hash may be a namesake's; then the search that follows finds nothing for it, which costs time only.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use super::engine::Engine;
 use super::query::Query;
@@ -27,6 +27,11 @@ const SPELLINGS: usize = 3;
 const MORE_FREQUENT: u32 = 10;
 /// How much likelier a spelling is that keeps the first letter: people mostly get it right.
 const FIRST_LETTER: u32 = 4;
+/// How much likelier two letters were exchanged, or one was left out, than that one was put in or mistaken: there are a few ways to do
+/// the former, and a whole alphabet of ways to do the latter.
+const FEW_WAYS: u32 = 8;
+/// A spelling that is so many times less likely than the likeliest is not searched.
+const UNLIKELY: u32 = 4;
 
 impl Engine {
     /// The words of a query with other spellings beside those that are seldom or never found, and the query as corrected: the
@@ -69,16 +74,23 @@ impl Engine {
             known + scanned.get(&hash).copied().unwrap_or(0)
         };
         let own = count(word);
-        if own >= SURE || (own == 0 && total >= FEW) {
+        if own >= SURE {
             return Vec::new();
         }
-        let enough = 1.max(own * MORE_FREQUENT);
+        // What is no word, and yet found in many names, is a part of words, unless another is far more frequent.
+        let found = if own == 0 && total >= FEW { total as u32 } else { own };
+        let enough = 1.max(found * MORE_FREQUENT);
         // All segments are asked: a word that is meant may be rare, and stand in a small one only.
-        let known = edits(&letters).into_iter().map(|edit| (count(&edit), edit)).filter(|(count, _)| *count >= enough);
+        let known = edits(&letters).into_iter().map(|(edit, likely)| (count(&edit), edit, likely)).filter(|(count, ..)| *count >= enough);
         let mut known: Vec<(u32, String)> = known
-            .map(|(count, edit)| (if edit.chars().next() == letters.first().copied() { count * FIRST_LETTER } else { count }, edit))
+            .map(|(count, edit, likely)| {
+                let first = if edit.chars().next() == letters.first().copied() { FIRST_LETTER } else { 1 };
+                (count * likely * first, edit)
+            })
             .collect();
         known.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        let least = known.first().map_or(0, |(likeliest, _)| likeliest / UNLIKELY);
+        known.retain(|(likely, _)| *likely >= least);
         known.truncate(SPELLINGS);
         known.into_iter().map(|(_, edit)| edit).collect()
     }
@@ -100,23 +112,24 @@ pub fn is_correctable(word: &str) -> bool {
     WORD_CHARS.contains(&word.chars().count()) && word.chars().all(char::is_alphabetic)
 }
 
-/// All texts at one error from a word.
-fn edits(letters: &[char]) -> BTreeSet<String> {
+/// All texts that a word is one error away from, each with how much likelier that error is than others.
+fn edits(letters: &[char]) -> BTreeMap<String, u32> {
     let alphabet = alphabet(letters);
-    let mut edits = BTreeSet::new();
+    let mut edits = BTreeMap::new();
     for at in 0..=letters.len() {
         let (before, after) = letters.split_at(at);
-        let mut add = |middle: &[char], after: &[char]| {
-            edits.insert(before.iter().chain(middle).chain(after).collect::<String>());
+        let mut add = |middle: &[char], after: &[char], likely: u32| {
+            let known = edits.entry(before.iter().chain(middle).chain(after).collect::<String>()).or_insert(likely);
+            *known = likely.max(*known);
         };
         if let [first, rest @ ..] = after {
-            add(&[], rest);
-            alphabet.clone().for_each(|letter| add(&[letter], rest));
+            add(&[], rest, 1);
+            alphabet.clone().for_each(|letter| add(&[letter], rest, 1));
             if let [second, rest @ ..] = rest {
-                add(&[*second, *first], rest);
+                add(&[*second, *first], rest, FEW_WAYS);
             }
         }
-        alphabet.clone().for_each(|letter| add(&[letter], after));
+        alphabet.clone().for_each(|letter| add(&[letter], after, FEW_WAYS));
     }
     edits.remove(&letters.iter().collect::<String>());
     edits
@@ -143,14 +156,14 @@ mod tests {
     fn edits_are_all_single_errors_and_not_the_word() {
         let edits = edits(&['a', 'b', 'c', 'd']);
         for near in ["abd", "abxcd", "abcde", "xbcd", "bacd", "abdc", "xabcd"] {
-            assert!(edits.contains(near), "{near}");
+            assert!(edits.contains_key(near), "{near}");
         }
-        assert!(!edits.contains("abcd") && !edits.contains("ab"));
+        assert!(!edits.contains_key("abcd") && !edits.contains_key("ab"));
     }
 
     #[test]
     fn only_letters_of_the_same_alphabet_are_put_in() {
-        assert!(edits(&['м', 'и', 'р', 'а']).contains("мирка"));
+        assert!(edits(&['м', 'и', 'р', 'а']).contains_key("мирка"));
         assert_eq!(edits(&['日', '本', '語', '字']).len(), 4 + 3);
     }
 }

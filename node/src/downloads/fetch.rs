@@ -167,13 +167,10 @@ impl Goal {
             return Err(Spoiled::Wrong);
         }
         let geometry = Geometry::new(body.len() as u64).map_err(|_| Spoiled::Wrong)?;
-        let piece = geometry.piece(0).ok_or(Spoiled::Wrong)?;
-        let finish = || {
-            let part = self.shelf.part(geometry)?;
-            part.write_piece(piece, body)?;
-            self.shelf.finish(&part, self.mtime)
-        };
-        finish().map_err(Spoiled::Disk)
+        if geometry.piece_count() != 1 {
+            return Err(Spoiled::Wrong);
+        }
+        self.shelf.finish_whole(geometry, body, self.mtime).map_err(Spoiled::Disk)
     }
 }
 

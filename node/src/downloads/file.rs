@@ -76,6 +76,8 @@ pub(super) struct Shelf {
     pub(super) on_conflict: OnConflict,
     pub(super) purpose: Purpose,
     part: Mutex<Part>,
+    /// Of a file of one piece: where it was put. Two sources may bring it at the same time.
+    whole: Mutex<Option<Finished>>,
 }
 
 /// The temporary file.
@@ -133,7 +135,7 @@ impl File {
 impl Shelf {
     pub(super) fn new(file: FileNo, wish: &Wish) -> Self {
         let Wish { folder, target, content_id, on_conflict, purpose, .. } = wish.clone();
-        Self { file, folder, target, content_id, on_conflict, purpose, part: Mutex::new(Part::Closed) }
+        Self { file, folder, target, content_id, on_conflict, purpose, part: Mutex::new(Part::Closed), whole: Mutex::default() }
     }
 
     /// Whether this is the place that a wish names.
@@ -190,6 +192,24 @@ impl Shelf {
         Ok(finished)
     }
 
+    /// Writes a file of one piece and puts it where it belongs, for the first who brings it; tells the others where that is. Blocks.
+    ///
+    /// # Errors
+    /// What the disk does.
+    pub(super) fn finish_whole(&self, geometry: Geometry, body: &[u8], mtime: i64) -> Result<Finished, StoreError> {
+        let mut whole = lock(&self.whole);
+        if let Some(finished) = &*whole {
+            return Ok(finished.clone());
+        }
+        let part = self.part(geometry)?;
+        for piece in geometry.pieces() {
+            part.write_piece(piece, body)?;
+        }
+        let finished = self.finish(&part, mtime)?;
+        *whole = Some(finished.clone());
+        Ok(finished)
+    }
+
     /// Lets go of the temporary file.
     pub(super) fn close(&self) {
         *lock(&self.part) = Part::Closed;
@@ -209,5 +229,36 @@ impl Shelf {
     /// None that a share path can cause.
     pub(super) fn target_path(&self) -> Result<TargetPath, StoreError> {
         TargetPath::new(&self.target).map_err(|_| StoreError::InTheWay { path: self.folder.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_small_file_that_two_sources_bring_at_once_is_put_in_its_place_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let body = b"brought twice";
+        let wish = Wish {
+            content_id: ContentId::of(body),
+            size: None,
+            target: SharePath::parse("a/small.txt").unwrap(),
+            folder: folder.path().to_owned(),
+            mtime: None,
+            on_conflict: OnConflict::default(),
+            sources: Vec::new(),
+            purpose: Purpose::Keep,
+        };
+        let (shelf, geometry) = (Shelf::new(FileNo(1), &wish), Geometry::new(body.len() as u64).unwrap());
+        let places = thread::scope(|scope| {
+            let bring = || scope.spawn(|| shelf.finish_whole(geometry, body, 0).unwrap().path);
+            [bring(), bring()].map(|brought| brought.join().unwrap())
+        });
+        assert_eq!(places[0], places[1]);
+        let left: Vec<_> = std::fs::read_dir(folder.path().join("a")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["small.txt"]);
     }
 }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::wire::MAX_BODY_BYTES;
 
-/// Bodies up to this many bytes are allocated for themselves: taking a whole piece's buffer for them wastes memory.
-const SMALL_BYTES: usize = 64 << 10;
+/// Bodies up to this many bytes, as parts of pieces are, are allocated for themselves: taking a whole piece's buffer for them wastes
+/// memory.
+const SMALL_BYTES: usize = 256 << 10;
 
 /// A store of buffers of [`MAX_BODY_BYTES`]. Cloning shares the store.
 #[derive(Clone, Debug)]
@@ -91,7 +92,7 @@ mod tests {
         let pool = BufferPool::new(1);
         let address = |buffer: &Buffer| buffer.as_ptr();
         let first = pool.take(MAX_BODY_BYTES).unwrap();
-        let second = pool.take(100_000).unwrap();
+        let second = pool.take(300_000).unwrap();
         let kept = address(&second);
         drop(second);
         drop(first);

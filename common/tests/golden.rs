@@ -153,6 +153,7 @@ fn piece_requests() -> Vec<(&'static str, piece::Request)> {
     vec![
         ("hashes", piece::Request::Hashes { content_id, from: 0 }),
         ("piece", piece::Request::Piece { content_id, piece: 300 }),
+        ("part", piece::Request::Part { content_id, piece: 300, offset: 262_144, length: 262_144 }),
         ("files", piece::Request::Files { content_ids: Bounded::truncated([content_id]) }),
         ("have", piece::Request::Have { content_id, from: 65_536 }),
     ]
@@ -334,6 +335,7 @@ const INDEX_ANSWERS: &[(&str, &str)] = &[
 const PIECE_REQUESTS: &[(&str, &str)] = &[
     ("hashes", "a166686173686573a261635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f32626466726f6d00"),
     ("piece", "a1657069656365a261635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262616919012c"),
+    ("part", "a16470617274a461635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262616919012c616f1a00040000616e1a00040000"),
     ("files", "a16566696c6573a16163815820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
     ("have", "a16468617665a261635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f32626466726f6d1a00010000"),
 ];

@@ -14,7 +14,7 @@ pub struct NodeLimits {
     /// Requests of one peer for bytes of files: at once, and a second. The fastest peer on the same machine asks for a thousand
     /// pieces a second; each that is refused costs a tenth of a millisecond.
     pub pieces: (u64, u64),
-    /// Answers with bytes of files that are sent at a time: each holds a body of 1 MiB in memory.
+    /// Answers with bytes of files that are sent at a time: each holds a body of up to 1 MiB in memory, smaller ones count for less.
     pub uploads: u64,
     /// Requests of one peer that wait to be served: twice what a window asks for.
     pub queued_per_peer: u64,

@@ -284,7 +284,7 @@ impl Server {
 /// What the ledger calls a request; `None` for one that moves no file: it is not shown.
 fn shown_content(request: &Request) -> Option<Option<ContentId>> {
     match request {
-        Request::Piece { content_id, .. } => Some(Some(*content_id)),
+        Request::Piece { content_id, .. } | Request::Part { content_id, .. } => Some(Some(*content_id)),
         Request::Files { content_ids } => Some(match &**content_ids {
             [only] => Some(*only),
             _ => None,
@@ -297,6 +297,7 @@ fn shown_content(request: &Request) -> Option<Option<ContentId>> {
 fn weight(request: &Request) -> u64 {
     match request {
         Request::Piece { .. } | Request::Files { .. } => u64::from(PIECE_BYTES),
+        Request::Part { length, .. } => u64::from(*length).clamp(SMALL_BYTES, u64::from(PIECE_BYTES)),
         Request::Hashes { .. } => SMALL_BYTES * 4,
         Request::Have { .. } => SMALL_BYTES,
     }
@@ -311,13 +312,17 @@ impl Larder {
     fn answer(&self, reader: Option<Reader>, request: &Request) -> PieceAnswer {
         let Some(reader) = reader else { return Header::Refused { why: Refusal::NotFound, queue: None }.into() };
         let answer = match request {
-            Request::Hashes { content_id, .. } | Request::Piece { content_id, .. } | Request::Have { content_id, .. }
+            Request::Hashes { content_id, .. }
+            | Request::Piece { content_id, .. }
+            | Request::Part { content_id, .. }
+            | Request::Have { content_id, .. }
                 if self.is_kept_from(content_id, &reader) =>
             {
                 Err(Refusal::NotFound)
             }
             Request::Hashes { content_id, from } => self.hashes(content_id, *from),
-            Request::Piece { content_id, piece } => self.piece(content_id, *piece),
+            Request::Piece { content_id, piece } => self.piece(content_id, *piece, 0, PIECE_BYTES),
+            Request::Part { content_id, piece, offset, length } => self.piece(content_id, *piece, *offset, *length),
             Request::Files { content_ids } => Ok(self.files(&reader, content_ids)),
             Request::Have { content_id, from } => self.have(content_id, *from),
         };
@@ -360,19 +365,22 @@ impl Larder {
         Ok(PieceAnswer { header: Header::Hashes { size: geometry.size(), count: hashes.len() as u32 }, body: body.into() })
     }
 
-    fn piece(&self, id: &ContentId, number: u32) -> Result<PieceAnswer, Refusal> {
+    /// Reads up to `length` bytes of a piece from `offset` on.
+    fn piece(&self, id: &ContentId, number: u32, offset: u32, length: u32) -> Result<PieceAnswer, Refusal> {
         let geometry = self.geometry(id)?;
         let piece = geometry.piece(u64::from(number)).ok_or(Refusal::NotFound)?;
-        let mut body = self.buffers.take(geometry.length(piece) as usize).ok_or(Refusal::Unavailable)?;
+        let offset = offset.min(geometry.length(piece));
+        let length = length.min(geometry.length(piece) - offset);
+        let mut body = self.buffers.take(length as usize).ok_or(Refusal::Unavailable)?;
         if let Some(partial) = self.downloads.partial(id) {
             if !partial.verified.contains(piece) {
                 return Err(Refusal::NotFound);
             }
-            partial.part.read_piece(piece, &mut body).map_err(|_| Refusal::NotFound)?;
+            partial.part.read_part(piece, offset, &mut body).map_err(|_| Refusal::NotFound)?;
         } else {
-            self.read(id, geometry.offset(piece), &mut body)?;
+            self.read(id, geometry.offset(piece) + u64::from(offset), &mut body)?;
         }
-        Ok(PieceAnswer { header: Header::Piece { length: body.len() as u32 }, body })
+        Ok(PieceAnswer { header: Header::Piece { length }, body })
     }
 
     /// Reads as many of the files, whole and in order, as fit in one body.

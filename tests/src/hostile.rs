@@ -330,6 +330,7 @@ impl Plan {
                 let bytes = pieces(&content).nth(*piece as usize).map(|(_, _, bytes)| bytes.to_vec()).unwrap_or_default();
                 (Header::Piece { length: bytes.len() as u32 }, bytes)
             }),
+            Request::Part { .. } => (Header::Refused { why: Refusal::Unsupported, queue: None }, Vec::new()), // not of this protocol
             Request::Files { content_ids } => {
                 let mut body = Vec::new();
                 let files = content_ids.iter().map(|id| match file(id) {

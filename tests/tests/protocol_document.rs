@@ -82,6 +82,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     let piece_requests = [
         ("hashes", piece::Request::Hashes { content_id, from: 0 }),
         ("piece", piece::Request::Piece { content_id, piece: 3 }),
+        ("part", piece::Request::Part { content_id, piece: 3, offset: 262_144, length: 262_144 }),
         ("files", piece::Request::Files { content_ids: Bounded::truncated([content_id]) }),
         ("have", piece::Request::Have { content_id, from: 0 }),
     ];

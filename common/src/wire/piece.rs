@@ -41,6 +41,21 @@ pub enum Request {
         #[serde(rename = "i")]
         piece: u32,
     },
+    /// Some of the bytes of one piece, for several connections to bring it together. Only on `/potluck/pieces/1`.
+    Part {
+        /// Which file.
+        #[serde(rename = "c")]
+        content_id: ContentId,
+        /// Which piece, counted from 0.
+        #[serde(rename = "i")]
+        piece: u32,
+        /// First byte wanted, counted from 0 in the piece.
+        #[serde(rename = "o")]
+        offset: u32,
+        /// Bytes wanted; as many come as the piece has from there on, maybe none.
+        #[serde(rename = "n")]
+        length: u32,
+    },
     /// Small files whole, in this order, as many as fit in one body.
     Files {
         /// Which files.
@@ -70,7 +85,7 @@ pub enum Header {
         #[serde(rename = "n")]
         count: u32,
     },
-    /// To `Piece`: the body is the piece.
+    /// To `Piece` and `Part`: the body is the piece, or some of it.
     Piece {
         /// Bytes in the body.
         #[serde(rename = "n")]

@@ -2,25 +2,28 @@
 //!
 //! A connection gets of a line what its host's congestion control lets it have. Where packets are lost for other reasons
 //! than a full line, or the path is long, that is a fraction of the line with most of them, and several connections get
-//! several times that. So once a long path gets no faster by itself it is tried with four connections, and with more as
-//! long as that pays. On a short path one connection is all that can be had: there encryption is the limit, and more only
-//! cost.
+//! several times that. So a long path gets eight connections as soon as a window of pieces is asked for by it, which also begin eight
+//! times as fast as one; once it gets no faster by itself it is tried with more, as long as that pays. Where it is plain that
+//! packets are lost, for it brings less in a round trip than connections begin with, three times as many are tried without waiting. On a short path
+//! one connection is all that can be had: there encryption is the limit, and more only cost.
 //!
 //! On a full line shared with others this takes a larger part of it, as every program with several connections does; that
 //! it stops when nothing is gained keeps it from taking more than the line has.
 
 use std::time::{Duration, Instant};
 
-/// Paths of less delay are short.
-pub(super) const LONG_DELAY: Duration = Duration::from_millis(20);
+use super::load::LONG_DELAY;
+
 /// The first step: fills most lines, and costs a peer little.
-const FIRST_STEP: u32 = 4;
-/// As many times more are tried when the last ones were each worth about as much as the first, which is so where packets
-/// are lost, and when they were worth less.
-const BIG_STEP: u32 = 4;
+const FIRST_STEP: u32 = 8;
+/// As many times more are tried when packets are lost, and when they are not.
+const BIG_STEP: u32 = 3;
 const SMALL_STEP: u32 = 2;
-/// Of what as many connections would give that are worth as much as the first.
-const PROPORTIONAL: f64 = 0.6;
+/// Bytes in flight on one connection: one that loses no packets has three times as many after some round trips, unless the line is
+/// slow.
+const TINY_WINDOW: f64 = 48.0 * 1024.0;
+/// In delays, how long that takes, and how long more connections take to show what they are worth then: their windows need not grow.
+const SHORT_TRIAL_DELAYS: u32 = 6;
 /// Most connections to one peer; below what a node accepts of one.
 pub(super) const MOST_LANES: u32 = 24;
 /// A rate that is this many times the one before still grows, or falls: more connections now would only overrun the line
@@ -44,8 +47,10 @@ const REST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Lanes {
     count: u32,
-    /// As many of them as have paid.
+    /// As many as have paid.
     paid: u32,
+    /// When the first step was taken.
+    begun: Option<Instant>,
     trial: Option<Trial>,
     /// A rate since the last trial, and since when it is about that.
     calm: Option<(f64, Instant)>,
@@ -65,37 +70,52 @@ struct Trial {
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self { count: 1, paid: 1, trial: None, calm: None, rests_until: None }
+        Self { count: 1, paid: 1, begun: None, trial: None, calm: None, rests_until: None }
     }
 }
 
 impl Trial {
-    fn is_over(&self, count: u32, delay: Duration, now: Instant) -> bool {
-        let is_opening = count < self.wanted && now.saturating_duration_since(self.asked) < OPENING;
-        !is_opening && now.saturating_duration_since(self.since) >= TRIAL.max(delay * TRIAL_DELAYS)
+    fn is_over(&self, count: u32, length: Duration, now: Instant) -> bool {
+        let is_opening = !self.have_come(count) && now.saturating_duration_since(self.asked) < OPENING;
+        !is_opening && now.saturating_duration_since(self.since) >= length
+    }
+
+    /// Most of them: where packets are lost some take seconds.
+    fn have_come(&self, count: u32) -> bool {
+        count * 4 >= self.wanted * 3
     }
 }
 
 impl Lanes {
     /// Connections over which requests should be under way.
     pub(super) fn in_use(&self) -> u32 {
-        if self.trial.is_some() { self.count } else { self.paid }
+        if self.trial.is_some() { self.count } else { self.paid.min(self.count) }
     }
 
     /// There are so many connections now.
     pub(super) fn handle_count(&mut self, count: u32, now: Instant) {
-        if let Some(trial) = self.trial.as_mut().filter(|_| count > self.count) {
+        if let Some(trial) = self.trial.as_mut().filter(|trial| count > self.count && !trial.have_come(self.count)) {
             trial.since = now;
         }
         self.count = count;
-        self.paid = self.paid.min(count).max(1);
+    }
+
+    /// How many connections to add at once to a peer of this delay that is asked for all that its window holds.
+    pub(super) fn begin(&mut self, delay: Duration, now: Instant) -> Option<u32> {
+        if self.begun.is_some() || delay < LONG_DELAY {
+            return None;
+        }
+        (self.begun, self.paid) = (Some(now), FIRST_STEP);
+        FIRST_STEP.checked_sub(self.count).filter(|more| *more > 0)
     }
 
     /// How many connections to add, given the rate in bytes per second and the delay of a peer that is kept busy.
     pub(super) fn add(&mut self, rate: f64, delay: Duration, now: Instant) -> Option<u32> {
-        let mut step = SMALL_STEP;
+        let begun = self.begun?;
+        let is_losing = rate * delay.as_secs_f64() < TINY_WINDOW * f64::from(self.in_use());
+        let length = if is_losing { delay * SHORT_TRIAL_DELAYS } else { TRIAL.max(delay * TRIAL_DELAYS) };
         if let Some(trial) = self.trial {
-            if !trial.is_over(self.count, delay, now) {
+            if !trial.is_over(self.count, length, now) {
                 return None;
             }
             self.trial = None;
@@ -103,18 +123,19 @@ impl Lanes {
                 self.rests_until = Some(now + REST);
                 return None;
             }
-            if rate >= trial.rate_before * f64::from(self.count) / f64::from(self.paid) * PROPORTIONAL {
-                step = BIG_STEP;
-            }
             self.paid = self.count;
+        } else if is_losing {
+            if now.saturating_duration_since(begun) < length {
+                return None;
+            }
         } else if !self.is_calm(rate, delay, now) {
             return None;
         }
         let rests = self.rests_until.is_some_and(|until| now < until);
-        if delay < LONG_DELAY || rests || self.paid >= MOST_LANES {
+        if rests || self.paid >= MOST_LANES {
             return None;
         }
-        let wanted = if self.paid == 1 { FIRST_STEP } else { self.paid * step }.min(MOST_LANES);
+        let wanted = (self.paid * if is_losing { BIG_STEP } else { SMALL_STEP }).min(MOST_LANES);
         (self.trial, self.calm) = (Some(Trial { wanted, asked: now, since: now, rate_before: rate }), None);
         let more = wanted.saturating_sub(self.count);
         (more > 0).then_some(more)
@@ -143,10 +164,10 @@ mod tests {
     fn play(lanes: &mut Lanes, delay: u64, seconds: u64, start: Instant, rate: impl Fn(u32) -> f64) -> (u32, u32) {
         let mut count = lanes.count;
         for tick in 0..seconds * 10 {
-            let now = start + Duration::from_millis(tick * 100);
-            if let Some(more) = lanes.add(rate(count), Duration::from_millis(delay), now) {
+            let (now, delay) = (start + Duration::from_millis(tick * 100), Duration::from_millis(delay));
+            if let Some(more) = lanes.begin(delay, now).or_else(|| lanes.add(rate(count), delay, now)) {
                 count += more;
-                lanes.handle_count(count, now + Duration::from_millis(3 * delay));
+                lanes.handle_count(count, now + 3 * delay);
             }
         }
         (count, lanes.paid)
@@ -159,12 +180,12 @@ mod tests {
 
     #[test]
     fn a_line_that_is_full_gets_a_few_and_uses_as_many_as_paid() {
-        assert_eq!(play(&mut Lanes::default(), 50, 20, beginning(), |count| f64::from(count.min(4)) * 15e6), (16, 4));
+        assert_eq!(play(&mut Lanes::default(), 50, 20, beginning(), |count| f64::from(count.min(4)) * 15e6), (16, 8));
     }
 
     #[test]
-    fn a_slow_peer_ends_with_one_and_a_near_one_is_not_tried() {
-        assert_eq!(play(&mut Lanes::default(), 50, 20, beginning(), |_| 1e6), (4, 1));
+    fn a_slow_peer_is_tried_once_and_a_near_one_is_not() {
+        assert_eq!(play(&mut Lanes::default(), 50, 20, beginning(), |_| 1e6), (24, 8));
         assert_eq!(play(&mut Lanes::default(), 2, 20, beginning(), |count| f64::from(count) * 1e9), (1, 1));
     }
 
@@ -172,29 +193,39 @@ mod tests {
     fn a_trial_begins_when_its_connections_are_there() {
         let (mut lanes, delay, start) = (Lanes::default(), Duration::from_millis(50), beginning());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(lanes.add(1e6, delay, at(0)).or(lanes.add(1e6, delay, at(400))), Some(3));
-        assert_eq!((lanes.in_use(), lanes.add(1e6, delay, at(1400))), (1, None), "they are still opening");
-        lanes.handle_count(4, at(1500));
-        assert_eq!((lanes.in_use(), lanes.add(1e6, delay, at(1600))), (4, None));
-        assert_eq!((lanes.add(1e6, delay, at(2300)), lanes.in_use()), (None, 1), "they gave nothing");
-        lanes.handle_count(2, at(2400));
-        assert_eq!(lanes.in_use(), 1);
+        assert_eq!((lanes.begin(delay, at(0)), lanes.begin(delay, at(10))), (Some(7), None));
+        lanes.handle_count(8, at(100));
+        assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(200)).or(lanes.add(20e6, delay, at(600)))), (8, Some(8)));
+        assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(1600))), (8, None), "they are still opening");
+        lanes.handle_count(16, at(1700));
+        assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(1800))), (16, None));
+        assert_eq!((lanes.add(20e6, delay, at(2500)), lanes.in_use()), (None, 8), "they gave nothing");
+        lanes.handle_count(2, at(2600));
+        assert_eq!(lanes.in_use(), 2);
     }
 
     #[test]
     fn a_peer_that_still_gets_faster_is_left_alone() {
         let (mut lanes, start) = (Lanes::default(), beginning());
-        let asked = (0..20).filter_map(|tick| {
-            lanes.add(1e6 * 1.2_f64.powi(tick), Duration::from_millis(50), start + Duration::from_millis(100 * tick as u64))
-        });
+        let (delay, at) = (Duration::from_millis(50), |tick: u32| start + Duration::from_millis(100) * tick);
+        lanes.begin(delay, start);
+        lanes.handle_count(8, start);
+        let asked = (0..20).filter_map(|tick: u32| lanes.add(10e6 * 1.2_f64.powi(tick as i32), delay, at(tick)));
         assert_eq!(asked.count(), 0);
-        let calm = (20..30).find_map(|tick| lanes.add(40e6, Duration::from_millis(50), start + Duration::from_millis(100 * tick)));
-        assert_eq!(calm, Some(FIRST_STEP - 1));
+        assert_eq!((20..30).find_map(|tick| lanes.add(400e6, delay, at(tick))), Some(8));
     }
 
     #[test]
-    fn where_each_connection_is_worth_as_much_as_the_first_there_are_many_within_three_seconds() {
-        let count = play(&mut Lanes::default(), 50, 3, beginning(), |count| f64::from(count) * 300e3).0;
+    fn where_packets_are_lost_there_are_many_within_a_second_and_a_half() {
+        let mut lanes = Lanes::default();
+        let start = beginning();
+        let count = (0..15).fold(1, |count, tick| {
+            let now = start + Duration::from_millis(100) * tick;
+            let delay = Duration::from_millis(50);
+            let more = lanes.begin(delay, now).or_else(|| lanes.add(f64::from(count) * 300e3, delay, now)).unwrap_or(0);
+            lanes.handle_count(count + more, now);
+            count + more
+        });
         assert_eq!(count, MOST_LANES);
     }
 }

@@ -2,12 +2,27 @@
 //!
 //! Connections to one peer are not alike: where packets are lost, one may bring ten times as much as its neighbour. Dealt out in
 //! turn, requests gather at the slowest, and the end of a file waits for it. A request therefore goes where it will be
-//! through first, judged by the bytes that are owed there and by what the connection brought of late.
+//! through first, judged by the bytes that are owed there and by what the connection brought of late. On a long path it waits until
+//! a connection has room, so that those that come later have their share of what was wanted before.
 
 use std::time::{Duration, Instant};
 
+use potluck_common::geometry::PIECE_BYTES;
+
 /// The shortest time over which a pace is measured: shorter ones see single frames.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// A connection is asked for so many seconds of its pace ahead: many round trips, so that it can get as much faster meanwhile.
+const AHEAD_SECONDS: f64 = 0.5;
+/// And for one part behind the rest of another, however slow it is.
+const LEAST_AHEAD: f64 = PART_BYTES as f64 / 2.0;
+/// As long as its pace is unknown, for two parts: what a connection begins with is seen before they have come.
+const FIRST_AHEAD: f64 = 2.0 * PART_BYTES as f64;
+/// Paths of less delay are short.
+pub const LONG_DELAY: Duration = Duration::from_millis(20);
+/// Bytes of a part of a piece: an eighth, which a connection of a line that loses packets brings in less than half a second.
+pub const PART_BYTES: u32 = PIECE_BYTES / 8;
+/// A connection of this pace has a piece within a quarter of a second: parts would only cost.
+const FAST: f64 = 4.0 * PIECE_BYTES as f64;
 /// How long a pace is remembered of a connection that was asked for nothing: its line may have become another.
 const MEMORY: Duration = Duration::from_secs(2);
 
@@ -22,15 +37,24 @@ pub struct Load {
     interval: Option<(Instant, u64)>,
     /// When nothing was owed any more.
     idle_since: Option<Instant>,
+    /// The shortest time from a request to the first byte of its answer.
+    delay: Option<Duration>,
 }
 
 impl Load {
     /// So many bytes are owed beside those that are.
     pub fn handle_asked(&mut self, bytes: u64, now: Instant) {
-        if self.owed == 0 {
-            (self.pace, self.interval, self.idle_since) = (self.pace_at(now), None, None); // the time before was idle
+        if let Some(since) = self.idle_since.take() {
+            self.pace = self.pace.filter(|_| now.saturating_duration_since(since) <= MEMORY);
+            // A gap between two answers is part of the pace, an idle time is not.
+            self.interval = self.interval.filter(|_| now.saturating_duration_since(since) < INTERVAL);
         }
         self.owed = self.owed.saturating_add(bytes);
+    }
+
+    /// The first byte of an answer came so long after its request.
+    pub fn handle_begun(&mut self, took: Duration) {
+        self.delay = Some(self.delay.map_or(took, |delay| delay.min(took)));
     }
 
     /// Bytes came. They are still owed until [`handle_settled`](Self::handle_settled) says so.
@@ -50,12 +74,37 @@ impl Load {
     pub fn handle_settled(&mut self, bytes: u64, now: Instant) {
         self.owed = self.owed.saturating_sub(bytes);
         if self.owed == 0 {
-            self.idle_since = Some(now);
+            self.idle_since.get_or_insert(now);
         }
     }
 
+    /// Whether requests should be kept back until this connection, or another to the same peer, has room for them: on a long path
+    /// connections differ, and more of them may come.
+    #[must_use]
+    pub fn is_far(&self) -> bool {
+        self.delay.is_some_and(|delay| delay >= LONG_DELAY)
+    }
+
+    /// Whether a piece comes quickly by this connection, as far as it is known.
+    #[must_use]
+    pub fn is_fast(&self, now: Instant) -> bool {
+        self.pace_at(now).is_some_and(|pace| pace >= FAST)
+    }
+
+    /// Whether it is worth asking for more by this connection now.
+    #[must_use]
+    pub fn has_room(&self, now: Instant) -> bool {
+        (self.owed as f64) < self.pace_at(now).map_or(FIRST_AHEAD, |pace| (pace * AHEAD_SECONDS).max(LEAST_AHEAD))
+    }
+
+    /// What the connection brings: what it brought of late, or less where it brings nothing now.
     fn pace_at(&self, now: Instant) -> Option<f64> {
-        self.pace.filter(|_| self.idle_since.is_none_or(|since| now.saturating_duration_since(since) <= MEMORY))
+        let pace = self.pace.filter(|_| self.idle_since.is_none_or(|since| now.saturating_duration_since(since) <= MEMORY))?;
+        let elapsed = self.interval.map(|(began, counted)| (now.saturating_duration_since(began), counted));
+        Some(match elapsed {
+            Some((elapsed, counted)) if self.owed > 0 && elapsed > 2 * INTERVAL => pace.min(counted as f64 / elapsed.as_secs_f64()),
+            _ => pace,
+        })
     }
 
     /// Seconds until `bytes` more would be there, by a connection that is as fast as `otherwise` if its pace is unknown.
@@ -66,10 +115,28 @@ impl Load {
 
 /// Which of these connections will be through with `bytes` more first. One whose pace is unknown counts as the fastest of the
 /// others: it deserves a try. `None` of none.
-pub fn freest<'a>(loads: impl Iterator<Item = &'a Load> + Clone, bytes: u64, now: Instant) -> Option<usize> {
-    let fastest = loads.clone().filter_map(|load| load.pace_at(now)).fold(1.0, f64::max);
-    let seconds = loads.map(|load| load.seconds_for(bytes, fastest, now));
-    seconds.enumerate().min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(at, _)| at)
+#[must_use]
+pub fn freest(loads: &[&Load], bytes: u64, now: Instant) -> Option<usize> {
+    choose(loads, |_| true, bytes, now)
+}
+
+/// The same of those that have not enough to do.
+#[must_use]
+pub fn freest_with_room(loads: &[&Load], bytes: u64, now: Instant) -> Option<usize> {
+    choose(loads, |load| load.has_room(now), bytes, now)
+}
+
+/// One that has nothing to do at all: the fastest of those.
+#[must_use]
+pub fn idle(loads: &[&Load], bytes: u64, now: Instant) -> Option<usize> {
+    choose(loads, |load| load.owed == 0, bytes, now)
+}
+
+fn choose(loads: &[&Load], may_be: impl Fn(&Load) -> bool, bytes: u64, now: Instant) -> Option<usize> {
+    let fastest = loads.iter().filter_map(|load| load.pace_at(now)).fold(1.0, f64::max);
+    let candidates = loads.iter().enumerate().filter(|(_, load)| may_be(load));
+    let seconds = candidates.map(|(at, load)| (at, load.seconds_for(bytes, fastest, now)));
+    seconds.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(at, _)| at)
 }
 
 #[cfg(test)]
@@ -88,8 +155,12 @@ mod tests {
         load
     }
 
+    fn all(loads: &[Load]) -> Vec<&Load> {
+        loads.iter().collect()
+    }
+
     fn choose(loads: &[Load], now: Instant) -> usize {
-        freest(loads.iter(), MIB, now).unwrap()
+        freest(&all(loads), MIB, now).unwrap()
     }
 
     #[test]
@@ -98,7 +169,7 @@ mod tests {
         assert_eq!(choose(&loads, now), 0);
         loads[0].handle_asked(MIB, now);
         assert_eq!(choose(&loads, now), 1);
-        assert_eq!(freest([].iter(), MIB, now), None);
+        assert_eq!(freest(&[], MIB, now), None);
     }
 
     #[test]
@@ -129,8 +200,49 @@ mod tests {
         let mut loads = [measured(10 * MIB, start), measured(MIB / 4, start)];
         let now = start + Duration::from_secs(1);
         (0..8).for_each(|_| loads[0].handle_asked(MIB, now));
-        assert_eq!(choose(&loads, now + MEMORY / 2), 0);
-        assert_eq!(choose(&loads, now + MEMORY * 2), 1);
+        let mut chosen_after = |time: Duration| {
+            (0..=10).for_each(|tenth| loads[0].handle_bytes(MIB, now + time - Duration::from_secs(1) + Duration::from_millis(100) * tenth));
+            choose(&loads, now + time)
+        };
+        assert_eq!((chosen_after(MEMORY / 2), chosen_after(MEMORY * 2)), (0, 1));
+    }
+
+    #[test]
+    fn a_connection_is_asked_for_what_it_brings_soon_and_no_more() {
+        let (start, now) = (beginning(), beginning() + Duration::from_secs(1));
+        let mut loads = [measured(8 * MIB, start), Load::default()];
+        let mut given = [0; 2];
+        while let Some(chosen) = freest_with_room(&all(&loads), u64::from(PART_BYTES), now) {
+            loads[chosen].handle_asked(PART_BYTES.into(), now);
+            given[chosen] += 1;
+        }
+        assert!((32..=36).contains(&given[0]) && given[1] == 2, "{given:?}");
+        assert_eq!(idle(&all(&loads), MIB, now), None);
+        loads[1].handle_settled(2 * u64::from(PART_BYTES), now);
+        assert_eq!(freest_with_room(&all(&loads), u64::from(PART_BYTES), now), Some(1));
+        assert_eq!(idle(&all(&loads), MIB, now), Some(1));
+    }
+
+    #[test]
+    fn a_connection_that_brings_nothing_any_more_is_not_chosen() {
+        let start = beginning();
+        let mut loads = [measured(8 * MIB, start), measured(MIB, start)];
+        let now = start + Duration::from_secs(1);
+        loads[0].handle_asked(MIB, now);
+        loads[0].handle_bytes(MIB / 8, now);
+        assert_eq!(choose(&loads, now), 0);
+        assert_eq!(choose(&loads, now + Duration::from_secs(1)), 1);
+    }
+
+    #[test]
+    fn the_shortest_delay_says_whether_a_path_is_long() {
+        let mut load = Load::default();
+        assert!(!load.is_far());
+        load.handle_begun(LONG_DELAY);
+        assert!(load.is_far());
+        load.handle_begun(LONG_DELAY / 2);
+        load.handle_begun(LONG_DELAY);
+        assert!(!load.is_far());
     }
 
     #[test]

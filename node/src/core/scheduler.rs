@@ -389,6 +389,10 @@ impl Scheduler {
         peer.asks.insert(id);
         peer.bytes += expected;
         peer.window.handle_asked(peer.asks.len(), peer.bytes, now);
+        let is_full = matches!(job, Job::Piece { .. }) && !peer.window.has_room(peer.asks.len(), peer.bytes);
+        if let Some(more) = is_full.then(|| peer.lanes.begin(peer.window.delay(), now)).flatten() {
+            self.events.push_back(Event::ConnectionsWanted { peer: peer.key, more });
+        }
         let is_dial = !peer.is_connected;
         self.next_ask += 1;
         self.in_flight_bytes += expected;

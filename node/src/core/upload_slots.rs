@@ -3,7 +3,7 @@
 //! Invariants, in words:
 //!
 //! * A request is in exactly one state: queued, served, gone.
-//! * No more than `max_serves` requests are served at a time, no more than `max_queued_per_peer` of a peer and
+//! * No more than `max_serves` pieces are served at a time, or four times as many smaller answers; no more than `max_queued_per_peer` of a peer and
 //!   `max_queued` of all wait; what comes beyond is refused as busy.
 //! * Peers are served by bytes, not by requests (deficit round robin: Shreedhar and Varghese, 1995): while two peers
 //!   wait, neither gets more than a piece ahead of the other, whatever they ask for and however often.
@@ -18,6 +18,8 @@ use potluck_common::wire::Refusal;
 
 /// What a peer may send in each round: one piece, so that any request fits into one round.
 const QUANTUM: u64 = PIECE_BYTES as u64;
+/// As many times more answers that are smaller than a piece are served at a time: as many as a piece has parts.
+const SMALLER: usize = 4;
 /// Least bytes that a request counts for: a small answer costs a turn as well.
 const LEAST_COST: u64 = 4096;
 /// Seconds of the limit that may be sent at once after an idle time, so that small requests see no pause.
@@ -30,7 +32,7 @@ pub struct ServeId(pub u64);
 /// What the slots keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Most requests that are served at a time: each holds a body in memory.
+    /// Most pieces that are served at a time: each holds a body in memory. Smaller answers count by their bytes.
     pub max_serves: usize,
     /// Most requests of one peer that wait: twice what a window asks for.
     pub max_queued_per_peer: usize,
@@ -68,7 +70,9 @@ pub struct UploadSlots {
     /// The order of their turns. Each is here once.
     turns: VecDeque<PeerKey>,
     queued: usize,
-    serving: BTreeMap<ServeId, PeerKey>,
+    /// What is served, and its cost.
+    serving: BTreeMap<ServeId, u64>,
+    serving_bytes: u64,
     bucket: Option<Bucket>,
 }
 
@@ -104,7 +108,7 @@ impl UploadSlots {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let bucket = config.limit_up.map(Bucket::new);
-        Self { config, queues: BTreeMap::new(), turns: VecDeque::new(), queued: 0, serving: BTreeMap::new(), bucket }
+        Self { config, queues: BTreeMap::new(), turns: VecDeque::new(), queued: 0, serving: BTreeMap::new(), serving_bytes: 0, bucket }
     }
 
     /// Requests that are served now.
@@ -138,7 +142,7 @@ impl UploadSlots {
     pub fn ask(&mut self, peer: PeerKey, id: ServeId, bytes: u64, now: Instant) -> Verdict {
         let cost = bytes.max(LEAST_COST);
         if self.queued == 0 && self.has_slot() && self.may_send(now) {
-            self.serve(peer, id, cost);
+            self.serve(id, cost);
             return Verdict::Serve;
         }
         let own = self.queues.get(&peer).map_or(0, |queue| queue.waiting.len());
@@ -157,7 +161,7 @@ impl UploadSlots {
 
     /// A request that was served is over, well or not.
     pub fn finished(&mut self, id: ServeId) {
-        self.serving.remove(&id);
+        self.serving_bytes -= self.serving.remove(&id).unwrap_or(0);
     }
 
     /// A peer is gone: nothing of it waits any more. What is being served to it is over when `finished` says so.
@@ -189,7 +193,7 @@ impl UploadSlots {
                         self.queues.remove(&peer); // and its deficit: idling saves nothing up
                         self.turns.pop_front();
                     }
-                    self.serve(peer, id, cost);
+                    self.serve(id, cost);
                     return Some(id);
                 }
                 _ => {
@@ -210,15 +214,17 @@ impl UploadSlots {
     }
 
     fn has_slot(&self) -> bool {
-        self.serving.len() < self.config.max_serves
+        let most = self.config.max_serves;
+        self.serving_bytes < most as u64 * QUANTUM && self.serving.len() < most * SMALLER
     }
 
     fn may_send(&mut self, now: Instant) -> bool {
         self.bucket.as_mut().is_none_or(|bucket| bucket.has_tokens(now))
     }
 
-    fn serve(&mut self, peer: PeerKey, id: ServeId, cost: u64) {
-        self.serving.insert(id, peer);
+    fn serve(&mut self, id: ServeId, cost: u64) {
+        self.serving.insert(id, cost);
+        self.serving_bytes += cost;
         if let Some(bucket) = &mut self.bucket {
             bucket.tokens -= cost as f64;
         }
@@ -327,6 +333,16 @@ mod tests {
         assert_eq!((slots.queued(), slots.serving()), (0, 1));
     }
 
+    #[test]
+    fn small_answers_count_for_less() {
+        let now = beginning();
+        let serve = |bytes: u64| {
+            let mut slots = UploadSlots::new(Config { max_serves: 2, ..Config::default() });
+            (0..20).filter(|id| slots.ask(peer(0), ServeId(*id), bytes, now) == Verdict::Serve).count()
+        };
+        assert_eq!([MIB, MIB / 2, MIB / 4, 1].map(serve), [2, 4, 8, 8]);
+    }
+
     proptest! {
         #[test]
         fn every_request_is_served_or_refused_or_its_peer_is_gone(
@@ -357,7 +373,7 @@ mod tests {
                 }
                 prop_assert_eq!(slots.queued(), waiting.len());
                 prop_assert_eq!(slots.serving(), serving.len());
-                prop_assert!(serving.len() <= 3 && waiting.len() <= 10);
+                prop_assert!(serving.len() <= 3 * SMALLER && slots.serving_bytes < 4 * MIB && waiting.len() <= 10);
             }
             for id in serving { slots.finished(id) }
             for _ in 0..1000 {
@@ -368,6 +384,7 @@ mod tests {
                 }
             }
             prop_assert!(waiting.is_empty());
+            prop_assert_eq!(slots.serving_bytes, 0);
         }
     }
 }

@@ -86,7 +86,7 @@ impl EventLoop {
         match command {
             Command::AskIndex { peer, request, reply } => self.ask_index(peer, *request, reply),
             Command::AskPiece { peer, request, meter, reply } => {
-                self.ask_piece(peer, Call { request, meter, reply });
+                self.ask_piece(peer, Call { request, meter, reply, sent: None });
             }
             Command::AskAdmit { peer, request, reply } => self.ask_admit(peer, request, reply),
             Command::AnswerIndex(reply, answer) => {

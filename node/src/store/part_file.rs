@@ -160,6 +160,17 @@ impl PartFile {
         self.file.read_exact_at(buffer, self.geometry.offset(piece)).map_err(|error| self.error(error))
     }
 
+    /// Reads as much of a piece as the buffer holds, from byte `offset` of it on.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the piece has less.
+    pub fn read_part(&self, piece: PieceIndex, offset: u32, buffer: &mut [u8]) -> Result<(), StoreError> {
+        if offset as usize + buffer.len() > self.geometry.length(piece) as usize {
+            return Err(self.error(io::Error::new(io::ErrorKind::InvalidInput, "the piece is shorter")));
+        }
+        self.file.read_exact_at(buffer, self.geometry.offset(piece) + u64::from(offset)).map_err(|error| self.error(error))
+    }
+
     /// Gives back the disk space of a piece that is not needed any more; its bytes are zeros from then on. Only advice: a file
     /// system that cannot do so keeps them.
     pub fn cut_out(&self, piece: PieceIndex) {

@@ -22,6 +22,7 @@ fn is_told(node: &Node, hash: &str, name: &str) -> Result<bool> {
     for request in [
         Request::Hashes { content_id: id, from: 0 },
         Request::Piece { content_id: id, piece: 0 },
+        Request::Part { content_id: id, piece: 0, offset: 0, length: 1 },
         Request::Have { content_id: id, from: 0 },
         Request::Files { content_ids: Bounded::truncated([id]) },
     ] {

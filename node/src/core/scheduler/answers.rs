@@ -354,7 +354,8 @@ impl Scheduler {
         if !peer.window.handle_bytes(bytes, in_flight, now) {
             return;
         }
-        if let Some(more) = peer.lanes.add(peer.window.rate().unwrap_or_default(), peer.window.delay(), now) {
+        let (rate, delay) = (peer.window.rate().unwrap_or_default(), peer.window.delay());
+        if let Some(more) = peer.lanes.begin(delay, now).or_else(|| peer.lanes.add(rate, delay, now)) {
             self.events.push_back(Event::ConnectionsWanted { peer: peer.key, more });
         }
         peer.window.set_lanes(peer.lanes.in_use());

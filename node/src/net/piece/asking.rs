@@ -2,11 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use futures::task::noop_waker_ref;
+use futures::task::{AtomicWaker, noop_waker_ref};
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p::core::upgrade::NegotiationError;
 use potluck_common::buffer::BufferPool;
@@ -29,12 +29,23 @@ pub(crate) struct Call {
     pub(crate) meter: Meter,
     /// Whoever asks; when it has gone, the answer is given up.
     pub(crate) reply: oneshot::Sender<Result<PieceAnswer, AskError>>,
+    /// Who wants to know when it goes to a connection.
+    pub(crate) sent: Option<oneshot::Sender<()>>,
+}
+
+/// What a connection owes, and who is woken when that is less.
+#[derive(Debug)]
+pub(super) struct Account {
+    load: Mutex<Load>,
+    behaviour: Arc<AtomicWaker>,
 }
 
 /// What a request makes a connection owe, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Debt {
-    load: Arc<Mutex<Load>>,
+    account: Arc<Account>,
+    asked: Instant,
+    any_paid: bool,
     rest: u64,
 }
 
@@ -58,23 +69,42 @@ pub(super) enum Asked<S> {
 /// Streams that wait for a request of ours, the one that was used last at the end: its window has grown the most.
 pub(super) struct Idle<S>(Vec<(S, Instant)>);
 
+impl Account {
+    pub(super) fn new(behaviour: &Arc<AtomicWaker>) -> Self {
+        Self { load: Mutex::default(), behaviour: Arc::clone(behaviour) }
+    }
+
+    pub(super) fn load(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Debt {
-    pub(super) fn new(load: &Arc<Mutex<Load>>, bytes: u64) -> Self {
-        load.lock().unwrap_or_else(PoisonError::into_inner).handle_asked(bytes, now());
-        Self { load: Arc::clone(load), rest: bytes }
+    pub(super) fn new(account: &Arc<Account>, bytes: u64) -> Self {
+        let asked = now();
+        account.load().handle_asked(bytes, asked);
+        Self { account: Arc::clone(account), asked, any_paid: false, rest: bytes }
     }
 
     fn pay(&mut self, bytes: u64) {
-        let (mut load, now) = (self.load.lock().unwrap_or_else(PoisonError::into_inner), now());
+        let (mut load, now) = (self.account.load(), now());
+        let had_room = load.has_room(now);
+        if !std::mem::replace(&mut self.any_paid, true) {
+            load.handle_begun(now.saturating_duration_since(self.asked));
+        }
         load.handle_bytes(bytes, now);
         load.handle_settled(bytes.min(self.rest), now);
         self.rest = self.rest.saturating_sub(bytes);
+        if !had_room && load.has_room(now) {
+            self.account.behaviour.wake(); // a request may have waited for that
+        }
     }
 }
 
 impl Drop for Debt {
     fn drop(&mut self) {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner).handle_settled(self.rest, now());
+        self.account.load().handle_settled(self.rest, now());
+        self.account.behaviour.wake(); // another may have waited for this one
     }
 }
 
@@ -94,7 +124,7 @@ pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     buffers: BufferPool,
 ) -> Asked<S> {
     let Errand { call, debt, .. } = &mut errand;
-    let Call { request, meter, reply } = call;
+    let Call { request, meter, reply, .. } = call;
     let mut io = Paying { io: &mut stream, debt, any_came: false };
     let exchange = async {
         match carries {

@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `behaviour.rs` | chooses the connection of a request ([`core::load`](crate::core::load)); hands requests of peers up |
+//! | `parts.rs` | a piece that several connections bring together |
 //! | `handler.rs` | one connection: which stream a request goes by, how many there may be of them |
 //! | `asking.rs` | one request of ours on a stream; the streams that wait for the next |
 //! | `serving.rs` | one stream of a peer, request after request |
@@ -19,6 +20,7 @@
 mod asking;
 mod behaviour;
 mod handler;
+mod parts;
 mod protocol;
 mod serving;
 
@@ -35,6 +37,13 @@ use std::time::Duration;
 const MAX_SERVED: usize = 64;
 /// Requests of ours in flight on one connection: what a peer lets us have.
 const MAX_ASKED: usize = 64;
+/// Requests of ours that wait for room on a connection: several windows of pieces in parts.
+const MAX_WAITING: usize = 512;
+/// Parts of pieces that are asked for once more at a time; beyond that, later.
+const MAX_LATE: usize = 64;
+/// How long a part may take before another connection that has nothing to do is asked for it too: twice what it takes where one packet
+/// of a hundred is lost.
+const PATIENCE: Duration = Duration::from_millis(700);
 /// Streams that wait for a request of ours: as many as the requests that a peer is asked at once.
 const MAX_IDLE: usize = 32;
 /// How long a stream waits for a request of ours.

@@ -184,7 +184,7 @@ type Answer = oneshot::Receiver<Result<PieceAnswer, AskError>>;
 
 fn ask(swarm: &mut Swarm<Talk<Behaviour>>, peer: PeerId, number: u32, meter: &Meter) -> Answer {
     let (reply, answer) = oneshot::channel();
-    swarm.behaviour_mut().piece.ask(peer, Call { request: request(number), meter: meter.clone(), reply });
+    swarm.behaviour_mut().piece.ask(peer, Call { request: request(number), meter: meter.clone(), reply, sent: None });
     answer
 }
 
@@ -358,6 +358,9 @@ async fn what_a_closed_connection_owed_is_lost() {
     let _owed = drive(&mut client, requests.recv()).await.unwrap();
     client.disconnect_peer_id(peer).unwrap();
     assert!(drive(&mut client, answer).await.is_err());
+    while client.is_connected(&peer) {
+        timeout(LIMIT, client.select_next_some()).await.unwrap();
+    }
     let refused = ask(&mut client, peer, 0, &Meter::default());
     assert_eq!(drive(&mut client, refused).await.unwrap().unwrap_err(), AskError::NotConnected);
 }

@@ -24,7 +24,7 @@ fn program(doorkeeper: &Doorkeeper) -> Program {
 }
 
 fn request() -> Request {
-    Request::Withdraw(Withdraw { namespace: Namespace::default() })
+    Request::Withdraw(Withdraw { namespace: Namespace::default(), park: false })
 }
 
 /// Runs both until one connection is there.

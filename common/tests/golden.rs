@@ -72,7 +72,8 @@ fn index_requests() -> Vec<(&'static str, index::Request)> {
     vec![
         ("publish", index::Request::Publish(publish)),
         ("publish, a renewal", index::Request::Publish(renewal)),
-        ("withdraw", index::Request::Withdraw(Withdraw { namespace })),
+        ("withdraw", index::Request::Withdraw(Withdraw { namespace: namespace.clone(), park: false })),
+        ("withdraw, to come back", index::Request::Withdraw(Withdraw { namespace, park: true })),
         ("peers", index::Request::Peers(all)),
         ("peers, one of them", index::Request::Peers(one)),
         ("list", index::Request::List(whole)),
@@ -285,7 +286,7 @@ fn an_unknown_key_is_ignored_and_an_unknown_variant_is_an_error() {
         .into(),
     ))
     .unwrap();
-    assert_eq!(decode::<index::Request>(&later), Ok(index::Request::Withdraw(Withdraw { namespace: namespace() })));
+    assert_eq!(decode::<index::Request>(&later), Ok(index::Request::Withdraw(Withdraw { namespace: namespace(), park: false })));
     let unknown = serde_cbor::to_vec(&std::collections::BTreeMap::from([("dance", 1)])).unwrap();
     assert!(decode::<index::Request>(&unknown).is_err());
     assert!(decode::<piece::Request>(&unknown).is_err());
@@ -296,6 +297,7 @@ const INDEX_REQUESTS: &[(&str, &str)] = &[
     ("publish", "a1677075626c697368a7626e73667075626c6963646e69636b6341646165616464727381772f6970342f3139322e302e322e312f7463702f393437316565706f636807646261736501637265760262636883a163707574a461706c6d757369632f612e666c616361731a00011170616d1a6553f10061635820af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262a163707574a361706c6d757369632f622e666c6163617301616d20a16364656c6c6d757369632f632e666c6163"),
     ("publish, a renewal", "a1677075626c697368a7626e73667075626c6963646e69636b6341646165616464727381772f6970342f3139322e302e322e312f7463702f393437316565706f636807646261736502637265760262636880"),
     ("withdraw", "a1687769746864726177a1626e73667075626c6963"),
+    ("withdraw, to come back", "a1687769746864726177a2626e73667075626c6963647061726bf5"),
     ("peers", "a1657065657273a2626e73667075626c6963616e1864"),
     ("peers, one of them", "a1657065657273a4626e73667075626c69636269645826002408011220648defe5e0f2e660f8949998863ed1f98efc77e138fad778ceaacc08e3103c8e6561667465726178616e1864"),
     ("list", "a1646c697374a3626e73667075626c69636269645826002408011220648defe5e0f2e660f8949998863ed1f98efc77e138fad778ceaacc08e3103c8e616e1864"),

@@ -8,6 +8,7 @@ mod following;
 mod queue;
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -38,6 +39,11 @@ const QUEUED: usize = 16_384;
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const SWEEP_REST: u32 = 50;
 const WATCHED_SWEEP_REST: u32 = 300;
+/// After the shares were written down: the shortest rest, and how much longer than writing took it is.
+const MIN_WRITE_REST: Duration = Duration::from_secs(10);
+const WRITE_REST: u32 = 100;
+/// While files are being hashed, they are written down no more often than this.
+const BUSY_WRITE_REST: Duration = Duration::from_secs(300);
 /// Orders that may wait for the listing thread.
 const ORDER_QUEUE: usize = 64;
 /// Tells the indexer what to do. Dropping the last clone stops it.
@@ -64,15 +70,17 @@ struct Work {
     queue: Arc<Queue>,
     hashed: SyncSender<(SharePath, Hashed)>,
     events: broadcast::Sender<Event>,
+    /// Where the shares are written down.
+    data_dir: PathBuf,
 }
 
 impl Indexer {
     /// Starts the threads. They end when [`stop`](Self::stop) is called.
-    pub(crate) fn start(shares: Arc<Shares>, state: Arc<State>, events: broadcast::Sender<Event>) -> Self {
+    pub(crate) fn start(shares: Arc<Shares>, state: Arc<State>, events: broadcast::Sender<Event>, data_dir: PathBuf) -> Self {
         let (orders, order_queue) = sync_channel(ORDER_QUEUE);
         let (hashed, hashed_queue) = sync_channel(HASH_BATCH);
         let queue = Arc::new(Queue::default());
-        let work = Work { shares, state, queue: Arc::clone(&queue), hashed, events };
+        let work = Work { shares, state, queue: Arc::clone(&queue), hashed, events, data_dir };
         let hashers = std::thread::available_parallelism().map_or(2, usize::from).min(MAX_HASHERS);
         for _ in 0..hashers {
             let work = work.clone();
@@ -80,6 +88,8 @@ impl Indexer {
         }
         let remembering = (Arc::clone(&work.shares), Arc::clone(&work.state), work.events.clone(), Arc::clone(&queue));
         std::thread::spawn(move || remember_forever(&remembering.0, &remembering.1, &remembering.2, &remembering.3, &hashed_queue));
+        let filling = (Arc::clone(&work.shares), Arc::clone(&queue));
+        std::thread::spawn(move || filling.0.fill_indexes(&|| filling.1.is_stopped()));
         let following = Following::new(orders.clone(), work.events.clone());
         std::thread::spawn(move || work.list_forever(&order_queue, following));
         Self { orders, queue }
@@ -106,9 +116,13 @@ impl Work {
     /// Lists what is ordered, and sweeps between.
     fn list_forever(&self, orders: &Receiver<Order>, mut following: Following) {
         let mut sweep_at = now() + MIN_SWEEP_INTERVAL;
-        let mut told_listed = false;
+        let mut write_at = now() + MIN_WRITE_REST;
+        let mut told_listed = self.shares.has_files() && self.tell_if_listed();
         loop {
-            let wake_at = following.poll_timeout().map_or(sweep_at, |at| at.min(sweep_at));
+            let mut wake_at = following.poll_timeout().map_or(sweep_at, |at| at.min(sweep_at));
+            if !self.shares.is_written_down() {
+                wake_at = wake_at.min(write_at.max(now() + MIN_WRITE_REST));
+            }
             match orders.recv_timeout(wake_at.saturating_duration_since(now())) {
                 Ok(Order::List(share)) => self.list(&share, &mut following),
                 Ok(Order::Look) => following.look(&self.shares.lock().share_paths(), now()),
@@ -119,14 +133,34 @@ impl Work {
             while let Some(share) = following.poll(now()) {
                 self.list(&share, &mut following);
             }
-            let (listed, _) = self.shares.lock().progress();
-            if listed && !told_listed {
-                told_listed = true;
-                let (files, bytes, _) = self.shares.totals(&Reader::Me);
-                let _ = self.events.send(Event::Listed { files, bytes });
-                tell_if_indexed(&self.shares, &self.queue, &self.events);
+            if !told_listed {
+                told_listed = self.tell_if_listed();
+            }
+            let is_due = now() >= if self.queue.is_idle() { write_at } else { write_at + BUSY_WRITE_REST };
+            if is_due && !self.shares.is_written_down() {
+                write_at = now() + self.write_down();
             }
         }
+    }
+
+    /// Tells that every share is listed, if that is so.
+    fn tell_if_listed(&self) -> bool {
+        let (is_listed, _) = self.shares.lock().progress();
+        if is_listed {
+            let (files, bytes, _) = self.shares.totals(&Reader::Me);
+            let _ = self.events.send(Event::Listed { files, bytes });
+            tell_if_indexed(&self.shares, &self.queue, &self.events);
+        }
+        is_listed
+    }
+
+    /// Writes the shares down; tells how long to rest.
+    fn write_down(&self) -> Duration {
+        let start = now();
+        if let Err(error) = self.shares.write_down(&self.data_dir) {
+            tracing::warn!(%error, "what the shares hold cannot be written down; after a restart they are listed anew");
+        }
+        (now() - start).saturating_mul(WRITE_REST).max(MIN_WRITE_REST)
     }
 
     /// Lists every share again; tells how long to rest.

@@ -13,6 +13,7 @@ use libp2p::{Multiaddr, PeerId};
 use potluck_common::buffer::BufferPool;
 use potluck_common::identity::{self, IdentityError};
 use potluck_common::limits::Tally;
+use potluck_common::namespace::Namespace;
 use potluck_common::transport::key_of;
 use potluck_common::web::access::Access;
 use potluck_common::wire::index::Address;
@@ -33,7 +34,7 @@ use crate::indexer::Indexer;
 use crate::membership::{self, Party};
 use crate::net::{self, Guard, Identity, Inbound, Net, NetError, NetEvent};
 use crate::shares::Shares;
-use crate::sharing::open_shares;
+use crate::sharing::{open_shares, take_in};
 use crate::store::{MembershipRecord, ShareRecord, State, StateError};
 use crate::trackers::{self, Trackers};
 use crate::types::{Event, Item, JoinLine};
@@ -103,8 +104,7 @@ impl Node {
         let me = key.public().to_peer_id();
         let my_key = key_of(&me).ok_or_else(|| CommandError::new(Failure::Other, "the identity key is of an unknown kind"))?;
         let Party { namespace, trackers, papers, is_read_only } = Party::choose(&config, memberships)?;
-        let shares = Arc::new(Shares::new(rand::random(), namespace.clone()));
-        let folders = if config.one_shot { Vec::new() } else { open_shares(&config, &remembered)? };
+        let (shares, folders) = open_table(&config, &state, &remembered, namespace.clone()).await?;
 
         let buffers = BufferPool::new(IDLE_BUFFERS);
         let guard = Guard { limits: config.limits.clone(), tally: Tally::default() };
@@ -117,7 +117,7 @@ impl Node {
         let contacts = Arc::new(Contacts::default());
         let asking = Asking::new(handle.clone(), Arc::clone(&contacts), namespace.clone());
 
-        let indexer = Indexer::start(Arc::clone(&shares), Arc::clone(&state), events.clone());
+        let indexer = Indexer::start(Arc::clone(&shares), Arc::clone(&state), events.clone(), config.data_dir.clone());
         let downloads = Downloads::start(downloads::Setup {
             asking: asking.clone(),
             disk: DiskThreads::for_pieces("potluck-writes")?,
@@ -193,18 +193,23 @@ impl Node {
             let message = "your membership lets you search and download only: what you share is offered to nobody".to_owned();
             node.tell(Event::Warning { message });
         }
-        node.open_folders(folders);
+        node.list_shares(&folders);
         node.await_listening().await?;
         node.dial_all().await?;
         Ok((node, first_events))
     }
 
-    /// Ends within five seconds: leaves the trackers, saves how far the downloads are.
+    /// Ends within five seconds: leaves the trackers, saves how far the downloads are and what the shares hold.
     pub async fn shutdown(&self) {
         let orderly = async {
             self.0.indexer.stop();
+            let (shares, data_dir) = (Arc::clone(&self.0.shares), self.0.config.data_dir.clone());
+            let written = tokio::task::spawn_blocking(move || shares.write_down(&data_dir));
             self.0.downloads.stop().await;
             self.0.trackers.stop().await;
+            if let Ok(Err(error)) = written.await {
+                tracing::warn!(%error, "what the shares hold could not be written down; at the next start they are listed anew");
+            }
         };
         if tokio::time::timeout(STOP_PATIENCE, orderly).await.is_err() {
             tracing::warn!("not everything could be saved in time; what was checkpointed is safe");
@@ -345,6 +350,28 @@ fn open_data_dir(dir: &Path) -> Result<OpenedFolder, CommandError> {
     let shares = state.shares().map_err(|error| state_error(&error))?;
     let memberships = state.memberships().map_err(|error| state_error(&error))?;
     Ok(OpenedFolder { key, state, shares, memberships })
+}
+
+/// The shares, as far as they are known before the disk is looked at, and their names. A node that does not stay has none.
+async fn open_table(
+    config: &Config,
+    state: &Arc<State>,
+    remembered: &[ShareRecord],
+    namespace: Namespace,
+) -> Result<(Arc<Shares>, Vec<String>), CommandError> {
+    if config.one_shot {
+        return Ok((Arc::new(Shares::new(rand::random(), namespace)), Vec::new()));
+    }
+    let folders = open_shares(config, remembered)?;
+    let (state, data_dir) = (Arc::clone(state), config.data_dir.clone());
+    let open = move || {
+        let numbering = state.next_numbering().map_err(|error| state_error(&error))?;
+        let shares = Shares::numbered(numbering, namespace);
+        let names = take_in(&shares, folders);
+        shares.take_over(&data_dir, numbering);
+        Ok((Arc::new(shares), names))
+    };
+    tokio::task::spawn_blocking(open).await.map_err(|error| CommandError::new(Failure::Other, error.to_string()))?
 }
 
 pub(crate) fn state_error(error: &StateError) -> CommandError {

@@ -9,6 +9,7 @@
 //! A share that is not for everybody keeps its entries on a shelf of its own: they are in no journal that is published, and
 //! `told.rs` shows them to those only whom the share is for.
 
+mod known;
 mod offers;
 mod told;
 
@@ -41,6 +42,8 @@ pub(crate) struct Shares {
     revision: watch::Sender<u64>,
     /// Held by the thread that tends the index.
     tending: Mutex<()>,
+    /// What [`Table::changes`] was when the table was last written down.
+    written: Mutex<u64>,
 }
 
 /// Everything that is known of the shares.
@@ -85,6 +88,8 @@ struct Shelf {
 pub(crate) enum ShareState {
     /// Its files are being found.
     Listing,
+    /// Its files are known from the last run, and are being compared with the disk.
+    Checking,
     /// All names are known, not all contents.
     Hashing,
     /// All is known.
@@ -113,7 +118,7 @@ impl Shares {
     pub(crate) fn new(epoch: u64, namespace: Namespace) -> Self {
         let table =
             Table { namespace, shares: BTreeMap::new(), offers: Offers::default(), journal: Journal::new(epoch), index: own_index() };
-        Self { table: Mutex::new(table), revision: watch::Sender::new(0), tending: Mutex::new(()) }
+        Self { table: Mutex::new(table), revision: watch::Sender::new(0), tending: Mutex::new(()), written: Mutex::new(0) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
@@ -169,6 +174,11 @@ impl Shares {
         self.lock().shares.iter().map(|(name, share)| share.line(name)).collect()
     }
 
+    /// Whether anything is known to be shared.
+    pub(crate) fn has_files(&self) -> bool {
+        self.lock().shares.values().any(|share| share.files > 0)
+    }
+
     /// Files and bytes that are offered to a reader, and bytes that are hashed.
     pub(crate) fn totals(&self, reader: &Reader) -> (u64, u64, u64) {
         let table = self.lock();
@@ -184,7 +194,7 @@ impl Table {
     /// Adds a share. `dir` is `None` while its folder is away.
     pub(crate) fn add_share(&mut self, name: &str, path: PathBuf, dir: Option<Arc<ShareDir>>, audience: Audience) {
         let readers = audience.readers(&self.namespace);
-        let shelf = (readers != Readers::Everybody).then(|| Box::new(Shelf { journal: Journal::new(0), index: own_index() }));
+        let shelf = (readers != Readers::Everybody).then(Shelf::new);
         let share = Share {
             audience,
             readers,
@@ -260,13 +270,16 @@ impl Table {
 
     /// Whether every share is listed, and whether every one is hashed too.
     pub(crate) fn progress(&self) -> (bool, bool) {
-        let listed = self.shares.values().all(|share| share.state != ShareState::Listing);
+        let listed = self.shares.values().all(|share| share.state.has_names());
         let hashed = self.shares.values().all(|share| matches!(share.state, ShareState::Ready | ShareState::Offline));
         (listed, hashed)
     }
 
-    /// Every share that waited for hashes has them; tells whether there was one.
+    /// Every share that waited for hashes has them; tells whether that was the last thing to do.
     pub(crate) fn finish_hashing(&mut self) -> bool {
+        if self.shares.values().any(|share| matches!(share.state, ShareState::Listing | ShareState::Checking)) {
+            return false;
+        }
         let waiting = self.shares.values_mut().filter(|share| share.state == ShareState::Hashing);
         waiting.map(|share| share.state = ShareState::Ready).count() > 0
     }
@@ -410,6 +423,19 @@ impl Table {
     }
 }
 
+impl Shelf {
+    fn new() -> Box<Self> {
+        Box::new(Self { journal: Journal::new(0), index: own_index() })
+    }
+}
+
+impl ShareState {
+    /// Whether the files of the share are known; of one that is away, that there are none.
+    fn has_names(self) -> bool {
+        self != Self::Listing
+    }
+}
+
 /// An index of what the node itself has.
 fn own_index() -> Index {
     let mut index = Index::new();
@@ -433,7 +459,7 @@ impl Share {
     fn line(&self, name: &str) -> ShareLine {
         let state = match self.state {
             ShareState::Listing => "listing",
-            ShareState::Hashing => "hashing",
+            ShareState::Checking | ShareState::Hashing => "hashing",
             ShareState::Ready => "ready",
             ShareState::Offline => "offline",
         };

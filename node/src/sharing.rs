@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::core::audience::{Audience, Guest};
 use crate::error::{CommandError, Failure};
 use crate::node::{Node, state_error};
+use crate::shares::Shares;
 use crate::store::{ShareDir, ShareError, ShareRecord};
 use crate::types::{Item, ShareLine};
 
@@ -20,13 +21,19 @@ pub(crate) struct OpenedShare {
     pub(crate) audience: Audience,
 }
 
+/// Takes shares into the table; tells their names.
+pub(crate) fn take_in(shares: &Shares, folders: Vec<OpenedShare>) -> Vec<String> {
+    let take = |OpenedShare { name, path, dir, audience }: OpenedShare| {
+        shares.change(|table| table.add_share(&name, path, dir.map(Arc::new), audience));
+        name
+    };
+    folders.into_iter().map(take).collect()
+}
+
 impl Node {
-    /// Takes shares into the table, and has them listed.
-    pub(crate) fn open_folders(&self, folders: Vec<OpenedShare>) {
-        for OpenedShare { name, path, dir, audience } in folders {
-            self.shares().change(|table| table.add_share(&name, path, dir.map(Arc::new), audience));
-            self.indexer().list(&name);
-        }
+    /// Has shares listed.
+    pub(crate) fn list_shares(&self, names: &[String]) {
+        names.iter().for_each(|name| self.indexer().list(name));
     }
 
     /// Shares one more folder, now and after restarts.
@@ -41,7 +48,7 @@ impl Node {
         let opened = ShareDir::open(&name, &dir).map_err(|error| share_error(&error))?;
         let record = ShareRecord { name: name.clone(), dir: dir.clone(), root: Some(opened.root()), audience: audience.clone() };
         self.state().put_share(&record).map_err(|error| state_error(&error))?;
-        self.open_folders(vec![OpenedShare { name: name.clone(), path: dir, dir: Some(opened), audience }]);
+        self.list_shares(&take_in(self.shares(), vec![OpenedShare { name: name.clone(), path: dir, dir: Some(opened), audience }]));
         let line = self.shares().lines().into_iter().find(|line| line.name == name);
         if let Some(line) = line {
             out.send(Item::Share(line)).await;

@@ -258,11 +258,11 @@ impl Trackers {
         if self.desks().iter().any(|desk| desk.state == DeskState::Connected) { Ok(lines) } else { Err(self.nobody()) }
     }
 
-    /// Leaves every tracker, because the node ends.
+    /// Leaves every tracker, because the node ends. It may come back soon: what it offers is not told meanwhile, but may be kept.
     pub(crate) async fn stop(&self) {
         let registered: Vec<PeerId> =
             self.desks().iter().filter(|desk| desk.state == DeskState::Registered).filter_map(|desk| desk.peer).collect();
-        futures::future::join_all(registered.into_iter().map(|tracker| leave(&self.0.asking, tracker))).await;
+        futures::future::join_all(registered.into_iter().map(|tracker| withdraw(&self.0.asking, tracker, true))).await;
     }
 }
 
@@ -273,13 +273,18 @@ impl Inner {
     }
 }
 
-/// Tells a tracker that we leave.
+/// Tells a tracker that we leave, and that nothing of us is to be kept.
 async fn leave(asking: &Asking, tracker: PeerId) {
-    asking.net.unregister(tracker, asking.namespace.clone()).await;
-    let request = Request::Withdraw(Withdraw { namespace: asking.namespace.clone() });
+    withdraw(asking, tracker, false).await;
+}
+
+/// Leaves the file index, then libp2p's rendezvous: what is parked by then, the second leaves as it is.
+async fn withdraw(asking: &Asking, tracker: PeerId, park: bool) {
+    let request = Request::Withdraw(Withdraw { namespace: asking.namespace.clone(), park });
     if let Err(error) = asking.net.ask_index(tracker, request).await {
         tracing::debug!(%tracker, %error, "the tracker was not told that we leave");
     }
+    asking.net.unregister(tracker, asking.namespace.clone()).await;
 }
 
 impl Desk {

@@ -10,6 +10,7 @@
 //! | `handle_silent`: no ping was answered | silent | – | – | – |
 //! | `handle_heard`: a ping was answered after all | – | online | – | – |
 //! | `handle_tick` after [`GRACE`] | – | – | parked | – |
+//! | `park`: the peer ends and means to come back | parked | parked | parked | parked |
 //!
 //! A new connection alone brings nobody back who publishes: the same identity may have been started for another
 //! purpose. A peer that registered by rendezvous only knows no better, so its connection does.
@@ -227,6 +228,28 @@ impl Catalog {
             if namespaces.is_empty() {
                 self.memberships.remove(peer);
             }
+        }
+    }
+
+    /// A peer leaves a namespace and means to come back: nothing of it is told any more; what it offers is kept until its lease
+    /// ends.
+    pub fn park(&mut self, namespace: &Namespace, peer: &PeerKey) {
+        let group = self.groups.get_mut(namespace);
+        let known = group.and_then(|group| Some((group.registrations.get_mut(peer)?, &mut group.index)));
+        match known {
+            Some((registration, index)) if matches!(registration.offer, Offer::Files { .. }) => {
+                registration.set_presence(index, Presence::Parked);
+            }
+            _ => self.withdraw(namespace, peer),
+        }
+    }
+
+    /// A peer has unregistered by rendezvous: it leaves, unless it is parked.
+    pub fn handle_unregistered(&mut self, namespace: &Namespace, peer: &PeerKey) {
+        let known = self.groups.get(namespace).and_then(|group| group.registrations.get(peer));
+        let is_parked = |known: &Registration| known.presence == Presence::Parked && matches!(known.offer, Offer::Files { .. });
+        if !known.is_some_and(is_parked) {
+            self.withdraw(namespace, peer);
         }
     }
 
@@ -643,6 +666,23 @@ mod tests {
         assert!(is_told(&catalog));
         catalog.handle_tick(now + LEASE / 2 + LEASE);
         assert!(!is_told(&catalog));
+    }
+
+    #[test]
+    fn a_peer_that_is_parked_is_not_told_and_comes_back_with_one_message() {
+        let now = some_time();
+        let mut catalog = with_one_peer(now);
+        catalog.park(&Namespace::default(), &peer(1));
+        catalog.handle_unregistered(&Namespace::default(), &peer(1));
+        assert!(!is_told(&catalog) && catalog.held().files == 2);
+        catalog.handle_connected(&peer(1));
+        assert!(!is_told(&catalog), "it has not said yet what it offers now");
+        assert_eq!(catalog.publish(peer(1), &publish(3, 3, []), now), Published::InStep);
+        assert!(is_told(&catalog));
+        catalog.handle_unregistered(&Namespace::default(), &peer(1));
+        assert!(catalog.groups.is_empty(), "who is not parked leaves");
+        catalog.park(&Namespace::default(), &peer(2));
+        assert!(catalog.groups.is_empty() && catalog.memberships.is_empty(), "who is not there cannot be parked");
     }
 
     #[test]

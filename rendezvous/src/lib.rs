@@ -36,7 +36,7 @@
 //!    step: the answer names the revision that is held, and the node publishes from there, or anew from 0.
 //! 4. Changes go to the namespace's index (`potluck_common::search`), within the limits of `quota.rs`, and to the thread of
 //!    `store/`. The answer goes out when the disk has them: what is acknowledged is there again after a power cut.
-//! 5. The node renews at half its lease. `Withdraw`, or UNREGISTER by rendezvous, ends it at once.
+//! 5. The node renews at half its lease. `Withdraw`, or UNREGISTER by rendezvous, ends it at once; a node that means to come back is parked instead.
 //! 6. A lost connection leaves two seconds of grace, a silent one is noticed by `liveness.rs`; then nothing of the peer
 //!    is told. Its entries stay parked until the lease lapses ([`Catalog::handle_tick`]), and on the disk as long.
 //! 7. After a restart all that was saved is parked, with a new lease: whoever comes back is in step with one message.

@@ -36,7 +36,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             Ok(Request::Publish(publish)) => return self.on_publish(key, publish, channel),
             Ok(Request::Watch(watch)) => return self.on_watch(key, &watch, channel),
             Ok(Request::Withdraw(withdraw)) => {
-                let at_once = self.index.withdraw(&key, &withdraw.namespace, channel);
+                let at_once = self.index.withdraw(&key, &withdraw, channel);
                 return self.respond_at_once(at_once);
             }
             Ok(request) => return self.on_read(key, request, channel),

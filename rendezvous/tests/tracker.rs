@@ -107,7 +107,7 @@ async fn what_a_peer_publishes_others_list_search_and_find_until_it_withdraws() 
     let Answer::Sources(found) = bob.ask(Request::Sources(sources)).await else { panic!("another answer") };
     assert_eq!((found.found[0].size, found.peers[usize::from(found.found[0].peers[0])].peer), (5, ada.key()));
 
-    assert_eq!(ada.ask(Request::Withdraw(Withdraw { namespace: Namespace::default() })).await, Answer::Withdrawn {});
+    assert_eq!(ada.ask(Request::Withdraw(Withdraw { namespace: Namespace::default(), park: false })).await, Answer::Withdrawn {});
     assert!(bob.peers().await.is_empty());
     assert_eq!(bob.ask(list(ada.key())).await, Answer::Refused { why: Refusal::NotFound });
 }

@@ -115,7 +115,7 @@ async fn withdrawn(place: Place) -> Result {
     let mut ada = Peer::join(&place, "ada").await?;
     let mut bob = Peer::join(&place, "bob").await?;
     ada.publish([file("s/a", 1)?]).await?;
-    let answer = ada.ask(Request::Withdraw(Withdraw { namespace: place.namespace.clone() })).await?;
+    let answer = ada.ask(Request::Withdraw(Withdraw { namespace: place.namespace.clone(), park: false })).await?;
     same(answer, Answer::Withdrawn {}, "the answer")?;
     same(bob.peers().await?.len(), 0, "peers")?;
     same(bob.search("a").await?, vec![], "hits")?;

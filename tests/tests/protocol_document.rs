@@ -57,7 +57,8 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     };
     let index_requests = [
         ("publish", Request::Publish(publish)),
-        ("withdraw", Request::Withdraw(Withdraw { namespace: namespace.clone() })),
+        ("withdraw", Request::Withdraw(Withdraw { namespace: namespace.clone(), park: false })),
+        ("withdraw_to_come_back", Request::Withdraw(Withdraw { namespace: namespace.clone(), park: true })),
         ("peers", Request::Peers(Peers { namespace: namespace.clone(), peer: None, after: None, limit: 100 })),
         ("list", Request::List(List { namespace: namespace.clone(), peer, under: Some(path("music")), after: None, limit: 100 })),
         (

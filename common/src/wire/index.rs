@@ -149,6 +149,10 @@ pub struct Withdraw {
     /// Which.
     #[serde(rename = "ns")]
     pub namespace: Namespace,
+    /// The peer means to come back: nothing is told of it from now on, but what it offers may be kept until its lease ends, so that
+    /// it need not publish everything anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub park: bool,
 }
 
 /// Asks for the peers of a namespace.

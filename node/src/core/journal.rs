@@ -10,10 +10,13 @@
 //! from 0; on that way it passes old revisions once more, which are no reason to begin again: [`Base`] tells the two apart.
 //!
 //! A journal is large where shares are large. So it is also the one place that knows what was found on the disk: who else
-//! wants a path, a stamp or the files of a content asks here. `files.rs` keeps them, `log.rs` their order.
+//! wants a path, a stamp or the files of a content asks here. `files.rs` keeps them, `log.rs` their order, `history.rs` which
+//! revisions were given out, and `written.rs` hands all that to the next run.
 
 mod files;
+mod history;
 mod log;
+mod written;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,7 +27,9 @@ use potluck_common::wire::index::{Change, Entry};
 
 pub use self::files::FileNo;
 use self::files::Files;
+use self::history::History;
 use self::log::Log;
+pub use self::written::{Line, Numbering, ShareTotals, Standing};
 use super::stamp::Stamp;
 
 /// Most removals that are remembered, about 130 bytes each. A tracker that has not heard of us for longer than that
@@ -41,6 +46,8 @@ const CHANGE_OVERHEAD_BYTES: usize = 80;
 pub struct Journal {
     epoch: u64,
     revision: u64,
+    /// Which revisions were given out.
+    history: History,
     /// Each path's last line.
     lines: Files,
     /// The lines by their revisions.
@@ -112,6 +119,7 @@ impl Journal {
         Self {
             epoch,
             revision: 0,
+            history: History::default(),
             lines: Files::default(),
             log: Log::default(),
             removals: 0,
@@ -184,28 +192,18 @@ impl Journal {
         if known.as_ref().is_some_and(is_as_it_was) {
             return false;
         }
-        let Some(file) = known.or_else(|| self.lines.add(path)) else { return false }; // after 67 million files
-        self.count(file, false);
-        self.removals -= usize::from(known.is_some() && self.lines.is_removed(file));
-        self.lines.set_removed(file, false);
-        self.lines.set_stamp(file, stamp);
-        self.lines.set_content(file, content_id);
-        self.count(file, true);
-        self.write(file);
+        let revision = self.history.next(self.revision);
+        self.set(path, Some((stamp, content_id)), revision);
         true
     }
 
     /// A file is gone. Returns whether that is news.
     pub fn remove(&mut self, path: &SharePath) -> bool {
-        let Some(file) = self.find(path) else { return false };
-        self.count(file, false);
-        self.lines.set_removed(file, true);
-        self.lines.set_content(file, None);
-        self.removals += 1;
-        self.write(file);
-        if self.removals > self.max_removals {
-            self.forget_removals();
+        if self.find(path).is_none() {
+            return false;
         }
+        let revision = self.history.next(self.revision);
+        self.set(path, None, revision);
         true
     }
 
@@ -264,7 +262,8 @@ impl Journal {
     #[must_use]
     pub fn changes_since(&self, base: Base, max_changes: usize, max_bytes: usize) -> Batch {
         let is_sound = base.revision >= self.forgotten || base.from_zero == Some(self.forgotten);
-        let start = if base.revision <= self.revision && is_sound { base.revision } else { 0 };
+        let is_ours = self.history.includes(base.revision, self.revision);
+        let start = if is_ours && is_sound { base.revision } else { 0 };
         let from_zero = if start == 0 { Some(self.forgotten) } else { base.from_zero };
         let mut batch = Batch { base: start, revision: self.revision, changes: Vec::new(), more: false, from_zero };
         let mut bytes = 0;
@@ -300,14 +299,29 @@ impl Journal {
         Some(Entry { path: self.lines.path(file)?, size: stamp.size, mtime: stamp.mtime(), content_id: self.lines.content(file) })
     }
 
-    /// Gives a file the next line, in place of the one that it had.
-    fn write(&mut self, file: FileNo) {
+    /// Gives a path the next line, in place of the one that it had: a file, or that there is none. After 67 million files
+    /// nothing happens.
+    fn set(&mut self, path: &SharePath, found: Option<(Stamp, Option<ContentId>)>, revision: u64) {
+        let known = self.lines.find(path.as_str());
+        let Some(file) = known.or_else(|| self.lines.add(path)) else { return };
+        self.count(file, false);
+        self.removals -= usize::from(known.is_some() && self.lines.is_removed(file));
+        self.lines.set_removed(file, found.is_none());
+        self.lines.set_content(file, found.and_then(|(_, content_id)| content_id));
+        match found {
+            Some((stamp, _)) => self.lines.set_stamp(file, stamp),
+            None => self.removals += 1,
+        }
+        self.count(file, true);
         let before = self.lines.revision(file);
-        self.revision += 1;
-        self.lines.set_revision(file, self.revision);
-        self.log.push(self.revision, file);
+        self.revision = revision;
+        self.lines.set_revision(file, revision);
+        self.log.push(revision, file);
         if before != 0 {
             self.drop_line(before);
+        }
+        if self.removals > self.max_removals {
+            self.forget_removals();
         }
     }
 

@@ -17,6 +17,7 @@
 //! * [`examine`], [`read_config`]: how the folders of a node are; its configuration file.
 //! * `processor`: what the kernel says of the machine.
 //! * [`State`]: the embedded database.
+//! * [`KnownFilesWriter`], [`KnownFilesReader`]: what the shares held when the node last ran.
 
 mod beneath;
 mod config_file;
@@ -28,6 +29,7 @@ mod examine;
 mod figures;
 mod finished;
 mod hasher;
+mod known_files;
 mod local_name;
 mod memberships;
 mod part_file;
@@ -50,6 +52,7 @@ pub use download_record::{DownloadRecord, Phase, SourceHint};
 pub use examine::{Findings, Owned, examine};
 pub use finished::FinishedRecord;
 pub use hasher::{Hashed, hash_file};
+pub use known_files::{Ending, KnownFilesReader, KnownFilesWriter, KnownShare, Record};
 pub use local_name::LocalName;
 pub use memberships::MembershipRecord;
 pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};

@@ -30,6 +30,7 @@ use super::finished::FINISHED;
 use super::hasher::Hashed;
 use super::share_dir::RootId;
 use crate::core::audience::Audience;
+use crate::core::journal::Numbering;
 use crate::core::stamp::Stamp;
 
 /// Name of the database in the data folder.
@@ -44,6 +45,7 @@ const SHARES: TableDefinition<&str, &[u8]> = TableDefinition::new("shares");
 const DOWNLOADS: TableDefinition<u64, &[u8]> = TableDefinition::new("downloads");
 const BITMAPS: TableDefinition<u64, &[u8]> = TableDefinition::new("bitmaps");
 const SCHEMA_KEY: &str = "schema";
+const NUMBERING_KEY: &str = "numbering";
 
 /// The node's database. One process at a time; callable from several threads.
 #[derive(Debug)]
@@ -151,6 +153,16 @@ impl State {
             transaction.open_table(META)?.insert(name, bytes.as_slice())?;
             Ok(())
         })
+    }
+
+    /// The numbering of this run's revisions; each run that asks gets another, however the one before ended.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn next_numbering(&self) -> Result<Numbering, StateError> {
+        let numbering = self.meta(NUMBERING_KEY)?.unwrap_or_else(|| Numbering { epoch: rand::random(), run: 0 });
+        self.put_meta(NUMBERING_KEY, &Numbering { run: numbering.run + 1, ..numbering })?;
+        Ok(numbering)
     }
 
     /// The content ids of files that were hashed before, in the order of `stamps`. Fastest with all files at once.
@@ -592,6 +604,14 @@ mod tests {
         assert_eq!(ids, [Some(files[0].content_id), None, None]);
         let known = files.each_ref().map(|file| state.pieces(file.content_id, geometry(2)).unwrap().is_some());
         assert_eq!(known, [true, false, true]);
+    }
+
+    #[test]
+    fn no_two_runs_number_their_revisions_alike() {
+        let tree = TestTree::new();
+        let runs = [(); 3].map(|()| State::open(tree.root()).unwrap().next_numbering().unwrap());
+        assert_eq!(runs.map(|numbering| numbering.run), [0, 1, 2]);
+        assert!(runs.iter().all(|numbering| numbering.epoch == runs[0].epoch));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::search::Done;
 use potluck_common::wire::Refusal;
-use potluck_common::wire::index::{Answer, Publish, Request};
+use potluck_common::wire::index::{Answer, Publish, Request, Withdraw};
 use tokio::task::JoinHandle;
 
 use super::{AtOnce, Told, published, refuse};
@@ -88,8 +88,12 @@ impl<W: Send + 'static> Embedded<W> {
         Some(self.give_up(unsaved))
     }
 
-    pub(super) fn withdraw(&mut self, peer: &PeerKey, namespace: &Namespace) -> Answer {
-        self.catalog.withdraw(namespace, peer);
+    pub(super) fn withdraw(&mut self, peer: &PeerKey, withdraw: &Withdraw) -> Answer {
+        if withdraw.park {
+            self.catalog.park(&withdraw.namespace, peer);
+        } else {
+            self.catalog.withdraw(&withdraw.namespace, peer);
+        }
         Answer::Withdrawn {}
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
-use potluck_common::wire::index::{Address, Answer, Publish, Published, Request};
+use potluck_common::wire::index::{Address, Answer, Publish, Published, Request, Withdraw};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 
 use crate::admin::{NamespaceLine, PeersPage};
@@ -58,11 +58,12 @@ impl<W: Send + 'static> Index<W> {
         }
     }
 
-    /// A peer leaves a namespace: nothing of it is told or kept any more.
-    pub(crate) fn withdraw(&mut self, peer: &PeerKey, namespace: &Namespace, waiter: W) -> AtOnce<W> {
+    /// A peer leaves a namespace: nothing of it is told any more, nor kept, unless it means to come back. A shared index keeps
+    /// nothing even then.
+    pub(crate) fn withdraw(&mut self, peer: &PeerKey, withdraw: &Withdraw, waiter: W) -> AtOnce<W> {
         match self {
-            Self::Embedded(index) => Some((waiter, index.withdraw(peer, namespace))),
-            Self::Shared(index) => index.withdraw(peer, namespace, waiter),
+            Self::Embedded(index) => Some((waiter, index.withdraw(peer, withdraw))),
+            Self::Shared(index) => index.withdraw(peer, &withdraw.namespace, waiter),
         }
     }
 
@@ -126,7 +127,7 @@ impl<W: Send + 'static> Index<W> {
     /// A peer has unregistered by rendezvous.
     pub(crate) fn handle_unregistered(&mut self, peer: &PeerKey, namespace: &Namespace) {
         match self {
-            Self::Embedded(index) => index.catalog.withdraw(namespace, peer),
+            Self::Embedded(index) => index.catalog.handle_unregistered(namespace, peer),
             Self::Shared(index) => index.handle_unregistered(peer, Some(namespace)),
         }
     }

@@ -27,6 +27,11 @@ const QUEUED: u8 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileNo(pub(super) u32);
 
+impl FileNo {
+    /// The first that there is.
+    pub const FIRST: Self = Self(0);
+}
+
 /// Files by number, path and content.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -145,6 +150,11 @@ impl Files {
     /// All numbers of files that are known.
     pub(super) fn numbers(&self) -> impl Iterator<Item = FileNo> + use<'_> {
         self.rows.iter().enumerate().filter(|(_, row)| row.folder != NONE).map(|(number, _)| FileNo(number as u32))
+    }
+
+    /// How many numbers there are, of known files and free ones.
+    pub(super) fn len(&self) -> u32 {
+        self.rows.len() as u32
     }
 
     /// Whether a number is one of a file that is known.

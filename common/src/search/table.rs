@@ -33,6 +33,12 @@ impl Default for Table {
 }
 
 impl Table {
+    /// Makes room for so many rows in all: those that come then need not be moved as it grows.
+    pub fn reserve(&mut self, rows: usize, hash_of: impl Fn(u32) -> u64) {
+        let each = rows / SHARDS * 4 / 3;
+        self.shards.iter_mut().filter(|shard| shard.slots.len() < each).for_each(|shard| shard.resize(each, &hash_of));
+    }
+
     /// The first row with this hash that `is_it`.
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let shard = &self.shards[shard_of(hash)];
@@ -109,7 +115,10 @@ impl Shard {
     }
 
     fn grow(&mut self, hash_of: impl Fn(u32) -> u64) {
-        let len = self.slots.len() + self.slots.len() / 3 + 4;
+        self.resize(self.slots.len() + self.slots.len() / 3 + 4, hash_of);
+    }
+
+    fn resize(&mut self, len: usize, hash_of: impl Fn(u32) -> u64) {
         let old = std::mem::replace(&mut self.slots, vec![EMPTY; len]);
         for slot in old.into_iter().filter(|slot| *slot != EMPTY) {
             let row = slot & MAX_ROWS;
@@ -151,6 +160,9 @@ mod tests {
                 } else {
                     set.remove(&row);
                     table.remove(hash(row), row, hash);
+                }
+                if row == 7 {
+                    table.reserve(set.len() * SHARDS, hash);
                 }
                 for row in 0..40 {
                     prop_assert_eq!(table.find(hash(row), |found| found == row).is_some(), set.contains(&row));

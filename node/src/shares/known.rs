@@ -146,6 +146,7 @@ impl Table {
         let Some(mut reader) = KnownFilesReader::open(data_dir)?.filter(|reader| reader.epoch() == numbering.epoch) else {
             return Ok(None);
         };
+        self.journal.reserve(reader.most_lines()?);
         let mut section = None;
         let ending = loop {
             match reader.read()? {

@@ -33,6 +33,8 @@ const HASHED: u8 = 2;
 const SAME_FOLDER: u8 = 4;
 /// Bytes that are read or written at once.
 const BUFFER: usize = 1 << 20;
+/// Bytes of the shortest line of a file that is hashed: its numbers, its content id, a name of one letter.
+const LEAST_LINE: usize = 77;
 /// Most bytes of the last record: names of shares, and 64 runs.
 const MAX_ENDING: usize = 16 << 20;
 
@@ -195,6 +197,15 @@ impl KnownFilesReader {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// No more lines than this are in it.
+    ///
+    /// # Errors
+    /// When the file cannot be asked.
+    pub fn most_lines(&self) -> io::Result<usize> {
+        let bytes = self.from.get_ref().metadata()?.len();
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX) / LEAST_LINE)
     }
 
     /// The next record. What came before [`Record::End`] holds only if that comes.

@@ -45,6 +45,8 @@ pub(super) struct Files {
     by_path: RowTable,
     by_content: RowTable,
     folders_by_path: RowTable,
+    /// The folder that was looked for last: files come a folder at a time.
+    last_folder: u32,
     hasher: RandomState,
 }
 
@@ -84,11 +86,20 @@ struct Names {
 }
 
 impl Files {
+    /// Makes room for so many files, so that they are taken faster.
+    pub(super) fn reserve(&mut self, files: usize) {
+        let Self { by_path, by_content, rows, names, hasher, .. } = self;
+        by_path.reserve(files, |row| path_hash(hasher, rows[row].folder, names.read(&rows[row])));
+        by_content.reserve(files, |row| hasher.hash_one(rows[row].content));
+    }
+
     /// The file of a path, be it removed.
     pub(super) fn find(&self, path: &str) -> Option<FileNo> {
         let (folder, name) = split(path);
         let folder = self.find_folder(folder)?;
-        self.by_path.find(self.hash_of(folder, name), |row| self.rows[row].folder == folder && self.name(row) == name).map(FileNo)
+        self.by_path
+            .find(self.hash_of(folder, name), |row| self.rows[row].folder == folder && self.names.read(&self.rows[row]) == name.as_bytes())
+            .map(FileNo)
     }
 
     /// Adds a file, which must not be there: without stamp and content, and removed. `None` when all numbers are given out.
@@ -97,7 +108,7 @@ impl Files {
             return None;
         }
         let (folder, name) = split(path.as_str());
-        let at = self.names.write(name)?;
+        let at = self.names.write(name.as_bytes())?;
         let folder = self.folder(folder);
         let name_bytes = u8::try_from(name.len()).ok()?;
         let row = Row {
@@ -281,14 +292,18 @@ impl Files {
     }
 
     fn name(&self, number: u32) -> &str {
-        self.names.read(&self.rows[number])
+        std::str::from_utf8(self.names.read(&self.rows[number])).unwrap_or_default()
     }
 
     fn hash_of(&self, folder: u32, name: &str) -> u64 {
-        path_hash(&self.hasher, folder, name)
+        path_hash(&self.hasher, folder, name.as_bytes())
     }
 
     fn find_folder(&self, path: &str) -> Option<u32> {
+        let last = self.folders.get(self.last_folder as usize);
+        if last.is_some_and(|last| last.path.as_ref() == path && last.rows > 0) {
+            return Some(self.last_folder);
+        }
         self.folders_by_path.find(self.hasher.hash_one(path), |number| self.folders[number as usize].path.as_ref() == path)
     }
 
@@ -311,6 +326,7 @@ impl Files {
             number
         });
         self.folders[number as usize].rows += 1;
+        self.last_folder = number;
         number
     }
 
@@ -344,7 +360,7 @@ impl Files {
 
 impl Names {
     /// Writes a name, and tells where. `None` after 4 GiB of names.
-    fn write(&mut self, name: &str) -> Option<u32> {
+    fn write(&mut self, name: &[u8]) -> Option<u32> {
         if self.pieces.last().is_none_or(|piece| piece.len() + name.len() > PIECE_BYTES) {
             // The first piece grows as a vector does: a node that shares ten files holds ten names.
             let capacity = if self.pieces.is_empty() { name.len() } else { PIECE_BYTES };
@@ -353,15 +369,14 @@ impl Names {
         let number = self.pieces.len() - 1;
         let piece = self.pieces.last_mut()?;
         let at = u32::try_from(number * PIECE_BYTES + piece.len()).ok()?;
-        piece.extend_from_slice(name.as_bytes());
+        piece.extend_from_slice(name);
         self.live_bytes += name.len();
         Some(at)
     }
 
-    fn read(&self, row: &Row) -> &str {
+    fn read(&self, row: &Row) -> &[u8] {
         let (piece, at) = (row.name as usize / PIECE_BYTES, row.name as usize % PIECE_BYTES);
-        let bytes = self.pieces.get(piece).and_then(|piece| piece.get(at..at + usize::from(row.name_bytes)));
-        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+        self.pieces.get(piece).and_then(|piece| piece.get(at..at + usize::from(row.name_bytes))).unwrap_or_default()
     }
 }
 
@@ -370,7 +385,7 @@ fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
-fn path_hash(hasher: &RandomState, folder: u32, name: &str) -> u64 {
+fn path_hash(hasher: &RandomState, folder: u32, name: &[u8]) -> u64 {
     hasher.hash_one((folder, name))
 }
 

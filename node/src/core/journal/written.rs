@@ -81,6 +81,11 @@ impl Journal {
         })
     }
 
+    /// About so many lines are to be taken over.
+    pub fn reserve(&mut self, lines: usize) {
+        self.lines.reserve(lines);
+    }
+
     /// Takes a line over that was written down. Lines come in the order of their revisions; one that does not is passed over.
     pub fn take_over(&mut self, line: &Line) {
         if line.revision > self.revision {

@@ -2,8 +2,8 @@
 //!
 //! A connection gets of a line what its host's congestion control lets it have. Where packets are lost for other reasons
 //! than a full line, or the path is long, that is a fraction of the line with most of them, and several connections get
-//! several times that. So a long path gets eight connections as soon as a window of pieces is asked for by it, which also begin eight
-//! times as fast as one; once it gets no faster by itself it is tried with more, as long as that pays. Where it is plain that
+//! several times that. So a long path to the only source gets eight connections as soon as a window of pieces is asked for by it, which
+//! also begin eight times as fast as one; once a path gets no faster by itself it is tried with more, as long as that pays. Where it is plain that
 //! packets are lost, for it brings less in a round trip than connections begin with, three times as many are tried without waiting. On a short path
 //! one connection is all that can be had: there encryption is the limit, and more only cost.
 //!
@@ -12,17 +12,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::load::LONG_DELAY;
+use super::load::{LONG_DELAY, TINY_WINDOW};
 
 /// The first step: fills most lines, and costs a peer little.
 const FIRST_STEP: u32 = 8;
 /// As many times more are tried when packets are lost, and when they are not.
 const BIG_STEP: u32 = 3;
 const SMALL_STEP: u32 = 2;
-/// Bytes in flight on one connection: one that loses no packets has three times as many after some round trips, unless the line is
-/// slow.
-const TINY_WINDOW: f64 = 48.0 * 1024.0;
-/// In delays, how long that takes, and how long more connections take to show what they are worth then: their windows need not grow.
+/// In delays, how long it takes to be plain that packets are lost, and more connections to show what they are worth then: their windows
+/// need not grow.
 const SHORT_TRIAL_DELAYS: u32 = 6;
 /// Most connections to one peer; below what a node accepts of one.
 pub(super) const MOST_LANES: u32 = 24;
@@ -100,7 +98,8 @@ impl Lanes {
         self.count = count;
     }
 
-    /// How many connections to add at once to a peer of this delay that is asked for all that its window holds.
+    /// How many connections to add at once to a peer of this delay that is asked for all that its window holds, and is the only one
+    /// who is asked: others would make its path look longer than it is.
     pub(super) fn begin(&mut self, delay: Duration, now: Instant) -> Option<u32> {
         if self.begun.is_some() || delay < LONG_DELAY {
             return None;
@@ -111,7 +110,9 @@ impl Lanes {
 
     /// How many connections to add, given the rate in bytes per second and the delay of a peer that is kept busy.
     pub(super) fn add(&mut self, rate: f64, delay: Duration, now: Instant) -> Option<u32> {
-        let begun = self.begun?;
+        let Some(begun) = self.begun else {
+            return if delay >= LONG_DELAY && self.is_calm(rate, delay, now) { self.begin(delay, now) } else { None };
+        };
         let is_losing = rate * delay.as_secs_f64() < TINY_WINDOW * f64::from(self.in_use());
         let length = if is_losing { delay * SHORT_TRIAL_DELAYS } else { TRIAL.max(delay * TRIAL_DELAYS) };
         if let Some(trial) = self.trial {
@@ -187,6 +188,13 @@ mod tests {
     fn a_slow_peer_is_tried_once_and_a_near_one_is_not() {
         assert_eq!(play(&mut Lanes::default(), 50, 20, beginning(), |_| 1e6), (24, 8));
         assert_eq!(play(&mut Lanes::default(), 2, 20, beginning(), |count| f64::from(count) * 1e9), (1, 1));
+    }
+
+    #[test]
+    fn one_of_several_sources_is_tried_when_it_gets_no_faster() {
+        let (mut lanes, delay, start) = (Lanes::default(), Duration::from_millis(50), beginning());
+        let asked: Vec<u64> = (0..10).filter(|tick| lanes.add(1e6, delay, start + Duration::from_millis(tick * 100)).is_some()).collect();
+        assert_eq!(asked.first(), Some(&3));
     }
 
     #[test]

@@ -389,7 +389,8 @@ impl Scheduler {
         peer.asks.insert(id);
         peer.bytes += expected;
         peer.window.handle_asked(peer.asks.len(), peer.bytes, now);
-        let is_full = matches!(job, Job::Piece { .. }) && !peer.window.has_room(peer.asks.len(), peer.bytes);
+        let is_only = |file: &FileNo| self.downloads.get(file).is_some_and(|download| download.sources.len() == 1);
+        let is_full = matches!(&job, Job::Piece { file, .. } if is_only(file)) && !peer.window.has_room(peer.asks.len(), peer.bytes);
         if let Some(more) = is_full.then(|| peer.lanes.begin(peer.window.delay(), now)).flatten() {
             self.events.push_back(Event::ConnectionsWanted { peer: peer.key, more });
         }

@@ -355,7 +355,7 @@ impl Scheduler {
             return;
         }
         let (rate, delay) = (peer.window.rate().unwrap_or_default(), peer.window.delay());
-        if let Some(more) = peer.lanes.begin(delay, now).or_else(|| peer.lanes.add(rate, delay, now)) {
+        if let Some(more) = peer.lanes.add(rate, delay, now) {
             self.events.push_back(Event::ConnectionsWanted { peer: peer.key, more });
         }
         peer.window.set_lanes(peer.lanes.in_use());

@@ -92,7 +92,7 @@ impl Behaviour {
             return;
         }
         match call.request {
-            Request::Piece { content_id, piece } if known.keeps && !known.is_fast() => {
+            Request::Piece { content_id, piece } if known.keeps && known.is_losing() != Some(false) => {
                 known.waiting.extend(split(peer, call, (content_id, piece), &self.buffers, &self.late_sender));
             }
             _ => known.waiting.push_back(call),
@@ -103,7 +103,7 @@ impl Behaviour {
     /// Asks once more for what a connection lets us wait for, if there is nothing else to ask for and another has nothing to do. If not,
     /// the reply is dropped.
     fn ask_again(&mut self, peer: PeerId, call: Call) {
-        let Some(known) = self.peers.get(&peer).filter(|known| known.waiting.is_empty()) else { return };
+        let Some(known) = self.peers.get(&peer).filter(|known| known.waiting.is_empty() && known.is_losing() == Some(true)) else { return };
         let chosen = known.choose(most_bytes(&call.request), idle);
         self.due.extend(chosen.and_then(|lane| known.send(peer, lane, call)));
     }
@@ -134,10 +134,10 @@ impl Peer {
         self.lanes.iter().any(|lane| lane.account.load().is_far())
     }
 
-    /// Whether one of its connections is known to be fast.
-    fn is_fast(&self) -> bool {
-        let now = now();
-        self.lanes.iter().any(|lane| lane.account.load().is_fast(now))
+    /// Whether packets are lost on the way, as far as it is known: what holds for the best of its connections.
+    fn is_losing(&self) -> Option<bool> {
+        let known = self.lanes.iter().filter_map(|lane| lane.account.load().is_losing());
+        known.reduce(|one, other| one && other)
     }
 
     fn choose(&self, bytes: u64, by: impl Fn(&[&Load], u64, Instant) -> Option<usize>) -> Option<usize> {

@@ -188,6 +188,24 @@ impl Tally {
     }
 }
 
+/// What is wrong with the limits of a program, a sentence each: for the tests of whoever has some. Each has a name of its own, and a row of
+/// a table in `document` that tells it, what it is, and in the column of that number its value.
+#[must_use]
+pub fn faults(fields: &[Field<'_>], document: &str, column: usize) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (place, (name, about, value)) in fields.iter().enumerate() {
+        if fields.iter().take(place).any(|(other, ..)| other == name) {
+            faults.push(format!("two limits are called `{name}`"));
+        }
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{name}` | {about} |")));
+        let told = row.and_then(|row| row.split('|').map(str::trim).nth(column));
+        if told != Some(value.to_string().as_str()) {
+            faults.push(format!("the document says {told:?} of `{name}`, which is {value}"));
+        }
+    }
+    faults
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +231,14 @@ mod tests {
             let why = set(limits().fields(), wrong).unwrap_err();
             assert!(why.contains("whole number") || why.contains("connections-per-address"), "{wrong}: {why}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_and_a_document_that_says_something_else_are_faults() {
+        let (mut one, mut two) = (1, 2);
+        let fields: Vec<Field<'_>> = vec![("a", "some", &mut one), ("a", "some", &mut two)];
+        let faults = faults(&fields, "| `a` | some | 1 |", 3);
+        assert_eq!(faults.len(), 2, "{faults:?}");
     }
 
     #[test]

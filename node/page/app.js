@@ -1,14 +1,15 @@
 // The frame: signing in, the views and the way between them.
-import { attempt, toast } from "./dialog.js";
+import { toast } from "./dialog.js";
 import { el, fill } from "./dom.js";
 import { downloadsView } from "./downloads.js";
 import { rate } from "./format.js";
+import { arrive, mark, navigation } from "./frame.js";
 import { icon } from "./icons.js";
-import { follow, get, on, unfollow, whenSignedOut } from "./api.js";
+import { follow, on, unfollow, whenSignedOut } from "./api.js";
 import { peersView } from "./peers.js";
 import { searchView } from "./search.js";
 import { sharesView } from "./shares.js";
-import { signIn, signinView } from "./signin.js";
+import { signinView } from "./signin.js";
 import { statusView } from "./status.js";
 import { uploadsView } from "./uploads.js";
 
@@ -32,12 +33,7 @@ function way() {
 }
 
 function draw() {
-  const links = {};
-  const nav = el("nav", { cls: "nav", "aria-label": "Views" });
-  for (const [key, { name, icon: drawing }] of Object.entries(VIEWS)) {
-    links[key] = el("a", { href: `#${key}` }, icon(drawing), el("span", {}, name));
-    nav.append(links[key]);
-  }
+  const { nav, links } = navigation(VIEWS);
   const badge = el("span", { cls: "badge hidden", "aria-label": "open downloads" });
   links.downloads.append(badge);
   const down = el("span", { cls: "num" }, rate(0));
@@ -77,10 +73,7 @@ function show() {
   if (!frame) return;
   const { view: key, rest } = way();
   close();
-  for (const [known, link] of Object.entries(frame.links)) {
-    if (known === key) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+  mark(frame.links, key);
   document.title = `${VIEWS[key].name} · Potluck`;
   frame.view.replaceChildren();
   close = VIEWS[key].view(frame.view, rest) ?? (() => {});
@@ -108,19 +101,12 @@ function leave() {
   fill(app, signinView(enter));
 }
 
-async function start() {
+function start() {
   const theme = localStorage.getItem("theme");
   if (theme) document.documentElement.dataset.theme = theme;
   whenSignedOut(() => frame && leave());
   window.addEventListener("hashchange", show);
-  const key = location.hash.match(/^#key=([0-9a-f]+)$/)?.[1];
-  if (key) {
-    history.replaceState(null, "", "/"); // it works once; nobody need find it in the history
-    await attempt(() => signIn(key));
-  }
-  const session = await attempt(() => get("session"));
-  if (session?.signed_in) enter();
-  else leave();
+  arrive(enter, leave);
 }
 
 start();

@@ -3,9 +3,10 @@ import { get, poll, remove, whenSignedOut } from "./api.js";
 import { attempt, copyButton, empty, tool } from "./dialog.js";
 import { avatar, el, fill } from "./dom.js";
 import { ago, count, size, some, tail } from "./format.js";
+import { arrive, mark, navigation } from "./frame.js";
 import { icon } from "./icons.js";
 import { List } from "./list.js";
-import { signIn, signinView } from "./signin.js";
+import { signinView } from "./signin.js";
 
 const VIEWS = {
   status: { name: "Tracker", icon: "status", view: statusView },
@@ -21,12 +22,7 @@ let close = () => {};
 let frame;
 
 function draw() {
-  const links = {};
-  const nav = el("nav", { cls: "nav", "aria-label": "Views" });
-  for (const [key, { name, icon: drawing }] of Object.entries(VIEWS)) {
-    links[key] = el("a", { href: `#${key}` }, icon(drawing), el("span", {}, name));
-    nav.append(links[key]);
-  }
+  const { nav, links } = navigation(VIEWS);
   const view = el("main", { id: "view", cls: "view", tabindex: -1 });
   const brand = el("div", { cls: "brand" }, el("img", { src: "/page/icon.svg", alt: "" }), "Tracker");
   fill(app, el("div", { cls: "frame" }, el("div", { cls: "rail" }, brand, nav), view));
@@ -38,10 +34,7 @@ function show() {
   const asked = location.hash.slice(1);
   const key = asked in VIEWS ? asked : "status";
   close();
-  for (const [known, link] of Object.entries(frame.links)) {
-    if (known === key) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+  mark(frame.links, key);
   document.title = `${VIEWS[key].name} · Potluck tracker`;
   frame.view.replaceChildren();
   close = VIEWS[key].view(frame.view) ?? (() => {});
@@ -172,17 +165,10 @@ function leave() {
   fill(app, signinView(enter, SIGN_IN));
 }
 
-async function start() {
+function start() {
   whenSignedOut(() => frame && leave());
   window.addEventListener("hashchange", show);
-  const key = location.hash.match(/^#key=([0-9a-f]+)$/)?.[1];
-  if (key) {
-    history.replaceState(null, "", "/"); // it works once; nobody need find it in the history
-    await attempt(() => signIn(key));
-  }
-  const session = await attempt(() => get("session"));
-  if (session?.signed_in) enter();
-  else leave();
+  arrive(enter, leave);
 }
 
 start();

@@ -351,14 +351,19 @@ impl Engine {
         self.relation.unlink(doc);
     }
 
-    /// Enters a document that was linked into the table of crowds, and its whole crowd when it has just become one.
-    fn crowd(&mut self, doc: DocNo) {
-        let Some((content, _)) = self.relation.content(doc) else { return };
-        let docs = match self.relation.docs_of(content) {
-            few if few.len() <= CROWD => return,
+    /// The documents that enter or leave the table of crowds with one: none while they are few, all when it is the one that makes a crowd.
+    fn crowd_of(&self, doc: DocNo) -> Vec<DocNo> {
+        let Some((content, _)) = self.relation.content(doc) else { return Vec::new() };
+        match self.relation.docs_of(content) {
+            few if few.len() <= CROWD => Vec::new(),
             crowd if crowd.len() == CROWD + 1 => crowd.to_vec(),
             _ => vec![doc],
-        };
+        }
+    }
+
+    /// Enters a document that was linked into the table of crowds, and its whole crowd when it has just become one.
+    fn crowd(&mut self, doc: DocNo) {
+        let docs = self.crowd_of(doc);
         let Self { relation, texts, crowds, hasher, .. } = self;
         let hash_of = |doc: u32| crowd_hash(relation, texts, hasher, doc);
         docs.into_iter().for_each(|doc| crowds.insert(hash_of(doc), doc, hash_of));
@@ -366,12 +371,7 @@ impl Engine {
 
     /// Takes a document that is to be unlinked out of the table of crowds, and its whole crowd when it ends to be one.
     fn uncrowd(&mut self, doc: DocNo) {
-        let Some((content, _)) = self.relation.content(doc) else { return };
-        let docs = match self.relation.docs_of(content) {
-            few if few.len() <= CROWD => return,
-            crowd if crowd.len() == CROWD + 1 => crowd.to_vec(),
-            _ => vec![doc],
-        };
+        let docs = self.crowd_of(doc);
         let Self { relation, texts, crowds, hasher, .. } = self;
         let hash_of = |doc: u32| crowd_hash(relation, texts, hasher, doc);
         docs.into_iter().for_each(|doc| crowds.remove(hash_of(doc), doc, hash_of));

@@ -33,6 +33,7 @@ pub const SHARED: &[Asset] = page_assets!(
     "dialog.js",
     "dom.js",
     "format.js",
+    "frame.js",
     "graph.js",
     "icon.svg",
     "icons.js",

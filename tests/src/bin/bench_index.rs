@@ -45,6 +45,9 @@ Usage: just bench-index-wire CORPUS.tsv QUERIES.tsv [--entries N] [--peers N] [-
 const PAGE_BYTES: usize = 200 << 10;
 /// Bytes of a change beside its path, rounded up.
 const CHANGE_BYTES: usize = 80;
+/// What the peers of a town do not share: an address. Each is still answered no more often than the tracker's limits say.
+const EVERYBODY_AT_ONE_ADDRESS: &[&str] =
+    &["--limit", "connections-per-address=100000", "--limit", "connections-per-network=100000", "--limit", "connects-burst=100000"];
 /// Hits of a search.
 const LIMIT: u32 = 50;
 /// Searches at a time when it is measured how many a tracker answers.
@@ -114,7 +117,7 @@ fn run(options: &Options) -> Result {
     let database = if options.postgres { Postgres::start_with(&["shared_buffers=1GB"])? } else { None };
     let url = database.as_ref().map(Postgres::url);
     let index: Vec<&str> = url.iter().flat_map(|url| ["--index", url]).collect();
-    let mut tracker = town.tracker_with("tracker", &[&["--lease", "3600"], index.as_slice()].concat())?;
+    let mut tracker = town.tracker_with("tracker", &[&["--lease", "3600"], EVERYBODY_AT_ONE_ADDRESS, index.as_slice()].concat())?;
     let empty = tracker.process().vitals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
@@ -155,13 +158,12 @@ async fn publish(
             peer.stay_for_ever().await;
         }));
     }
-    drop(done);
     connected.wait().await;
     let (corpus, entries) = (options.corpus.clone(), options.entries);
     let began = now();
     let reading = tokio::task::spawn_blocking(move || read_corpus(&corpus, entries, senders));
-    while let Some(outcome) = all_done.recv().await {
-        outcome?;
+    for _ in 0..options.peers {
+        all_done.recv().await.ok_or_else(|| Failure::new("a peer has gone"))??;
     }
     reading.await??;
     let seconds = began.elapsed().as_secs_f64();

@@ -39,11 +39,11 @@ const QUEUED: usize = 16_384;
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const SWEEP_REST: u32 = 50;
 const WATCHED_SWEEP_REST: u32 = 300;
-/// After the shares were written down: the shortest rest, and how much longer than writing took it is.
+/// After the shares were written down: the shortest rest, how much longer than writing took it is, and the longest. A million files
+/// are 100 MB: in a share that changes all the time, a third of a megabyte a second is written at most.
 const MIN_WRITE_REST: Duration = Duration::from_secs(10);
-const WRITE_REST: u32 = 100;
-/// While files are being hashed, they are written down no more often than this.
-const BUSY_WRITE_REST: Duration = Duration::from_secs(300);
+const WRITE_REST: u32 = 1000;
+const MAX_WRITE_REST: Duration = Duration::from_secs(300);
 /// Orders that may wait for the listing thread.
 const ORDER_QUEUE: usize = 64;
 /// Tells the indexer what to do. Dropping the last clone stops it.
@@ -136,7 +136,7 @@ impl Work {
             if !told_listed {
                 told_listed = self.tell_if_listed();
             }
-            let is_due = now() >= if self.queue.is_idle() { write_at } else { write_at + BUSY_WRITE_REST };
+            let is_due = now() >= if self.queue.is_idle() { write_at } else { write_at + MAX_WRITE_REST };
             if is_due && !self.shares.is_written_down() {
                 write_at = now() + self.write_down();
             }
@@ -160,7 +160,7 @@ impl Work {
         if let Err(error) = self.shares.write_down(&self.data_dir) {
             tracing::warn!(%error, "what the shares hold cannot be written down; after a restart they are listed anew");
         }
-        (now() - start).saturating_mul(WRITE_REST).max(MIN_WRITE_REST)
+        (now() - start).saturating_mul(WRITE_REST).clamp(MIN_WRITE_REST, MAX_WRITE_REST)
     }
 
     /// Lists every share again; tells how long to rest.

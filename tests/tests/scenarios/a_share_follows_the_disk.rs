@@ -28,6 +28,11 @@ fn bytes_read(node: &Node) -> Result<u64> {
     Ok(io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok()).unwrap_or(0))
 }
 
+/// Waits until a search finds nothing.
+fn is_gone(asker: &Node, name: &str) -> Result {
+    eventually(PATIENCE, "it is not found any more", || Ok((asker.verb(&["search", name])?.code == Some(3)).then_some(())))
+}
+
 #[test]
 fn new_changed_renamed_and_deleted_files_are_followed() -> Result {
     let town = Town::new()?;
@@ -141,4 +146,47 @@ fn a_system_that_watches_too_little_says_what_helps_and_loses_nothing() -> Resul
 fn is_allowed(script: &str) -> Result<bool> {
     let probe = std::process::Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", script, "true"]).output();
     Ok(probe.is_ok_and(|probe| probe.status.success()))
+}
+
+/// What the last run wrote down is told first, and is only a beginning: what was changed while the node was away counts. And a run
+/// that was killed leaves nothing behind that the next one, or the tracker, takes for the truth.
+#[test]
+fn what_changed_while_the_node_was_away_is_right_after_its_restart() -> Result {
+    let town = Town::new()?;
+    let (music, films) = (town.path("music"), town.path("films"));
+    for (seed, name) in (1..).zip(["alpha.flac", "bravo.flac", "charlie.flac", "delta.flac"]) {
+        old_file(&music.join(name), seed, 1000)?;
+    }
+    old_file(&films.join("foxtrot.mkv"), 7, 1000)?;
+    let tracker = town.tracker("tracker")?;
+    let bob = town.node("bob").tracker(&tracker).start_ready()?;
+    let ada = || town.node("ada").share(&music).share(&films).tracker(&tracker);
+    let mut first = ada().start_ready()?;
+    bob.find("alpha.flac", 1)?;
+    let before = bob.find("charlie.flac", 1)?;
+    // it is killed after something that it could not write down, and ends in order after something else
+    tree::file(&music.join("hotel.flac"), 20, 1000)?;
+    bob.find("hotel.flac", 1)?;
+    first.restart()?;
+    first.process().event("indexed", PATIENCE)?;
+    bob.find("hotel.flac", 1)?;
+    first.terminate()?;
+    is_gone(&bob, "alpha.flac")?;
+
+    fs::remove_file(music.join("bravo.flac"))?;
+    old_file(&music.join("charlie.flac"), 30, 2000)?;
+    fs::rename(music.join("delta.flac"), music.join("echo.flac"))?;
+    fs::rename(&films, town.path("other films"))?;
+    old_file(&films.join("golf.mkv"), 31, 1000)?;
+    let _again = ada().start_ready()?;
+    for name in ["alpha.flac", "hotel.flac", "echo.flac", "golf.mkv"] {
+        bob.find(name, 1)?;
+    }
+    for name in ["bravo.flac", "delta.flac", "foxtrot.mkv"] {
+        is_gone(&bob, name)?;
+    }
+    eventually(PATIENCE, "the change is found", || {
+        let hit = bob.find("charlie.flac", 1)?;
+        Ok((hit["content_id"].is_string() && hit["content_id"] != before["content_id"]).then_some(()))
+    })
 }

@@ -13,7 +13,7 @@ use potluck_common::share_path::SharePath;
 use super::stream::Flow;
 use super::{Purpose, Wish, lock};
 use crate::core::scheduler::FileNo;
-use crate::store::{DownloadDir, Finished, PartFile, StoreError, TargetPath};
+use crate::store::{DownloadDir, Extent, Finished, PartFile, StoreError, TargetPath};
 use crate::types::OnConflict;
 
 /// The time over which a rate is told: some pieces of a slow transfer.
@@ -165,7 +165,8 @@ impl Shelf {
             Part::Closed => {}
         }
         let dir = DownloadDir::open(&self.folder)?;
-        let opened = Arc::new(PartFile::open_or_create(&dir, &self.target_path()?, geometry, self.content_id)?);
+        let extent = if self.purpose == Purpose::Stream { Extent::Passing } else { Extent::Whole };
+        let opened = Arc::new(PartFile::open_or_create(&dir, &self.target_path()?, geometry, self.content_id, extent)?);
         *part = Part::Open(Arc::clone(&opened));
         Ok(opened)
     }

@@ -55,7 +55,7 @@ pub use hasher::{Hashed, hash_file};
 pub use known_files::{Ending, KnownFilesReader, KnownFilesWriter, KnownShare, Record};
 pub use local_name::LocalName;
 pub use memberships::MembershipRecord;
-pub use part_file::{Finished, OnConflict, PART_SUFFIX, PartFile};
+pub use part_file::{Extent, Finished, OnConflict, PART_SUFFIX, PartFile};
 pub(crate) use processor::processors;
 pub use salvage::{hashes_of, salvage};
 pub use scanner::{ScanEvent, ScanSummary, SkipReason, scan};

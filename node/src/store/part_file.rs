@@ -78,8 +78,17 @@ pub struct Finished {
     pub kept: Option<PathBuf>,
 }
 
+/// What of a file lies on the disk while it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it, in the end.
+    Whole,
+    /// Some pieces, each until somebody has read it: a file that is larger than the disk passes through.
+    Passing,
+}
+
 impl PartFile {
-    /// Opens the temporary file of a download, or makes it, with all folders on the way to it.
+    /// Opens the temporary file of a download, or makes it, with all folders on the way to it. `extent`: what the disk must have room for.
     ///
     /// [`is_new`](Self::is_new) then tells whether anything of an earlier run is in it. The target itself is not looked at.
     ///
@@ -87,7 +96,13 @@ impl PartFile {
     /// [`StoreError::NoSpace`] when the disk has less room than the file still needs; [`StoreError::InTheWay`] when
     /// something that is not a temporary file of ours is in its place or a folder on the way is a link or a file;
     /// [`StoreError::Busy`] while somebody else has it open; and what else a disk may do.
-    pub fn open_or_create(dir: &DownloadDir, target: &TargetPath, geometry: Geometry, content_id: ContentId) -> Result<Self, StoreError> {
+    pub fn open_or_create(
+        dir: &DownloadDir,
+        target: &TargetPath,
+        geometry: Geometry,
+        content_id: ContentId,
+        extent: Extent,
+    ) -> Result<Self, StoreError> {
         let folder = dir.make_folder(target)?;
         let name = part_name(target.name().as_str(), content_id);
         let path = dir.folder_path(target).join(&name);
@@ -115,7 +130,9 @@ impl PartFile {
             unsynced: AtomicBool::new(false),
             finished: AtomicBool::new(false),
         };
-        part.check_room(&stat)?;
+        if extent == Extent::Whole {
+            part.check_room(&stat)?;
+        }
         part.file.set_len(geometry.size()).map_err(|error| part.error(error))?;
         Ok(part)
     }
@@ -377,7 +394,7 @@ mod tests {
 
     impl Plan {
         fn open(&self, dir: &Path) -> Result<PartFile, StoreError> {
-            PartFile::open_or_create(&DownloadDir::open(dir)?, &self.target, self.geometry, self.content_id)
+            PartFile::open_or_create(&DownloadDir::open(dir)?, &self.target, self.geometry, self.content_id, Extent::Whole)
         }
 
         fn piece(&self, piece: PieceIndex) -> &[u8] {
@@ -630,6 +647,11 @@ mod tests {
             return;
         };
         assert!(matches!(plan(5 * MIB, "a.bin").open(&disk), Err(StoreError::NoSpace { .. })), "found out before it starts");
+        let large = plan(5 * MIB, "c.bin");
+        let passes = |piece: PieceIndex, part: &PartFile| part.write_piece(piece, large.piece(piece)).map(|()| part.cut_out(piece));
+        let dir = DownloadDir::open(&disk).unwrap();
+        let part = PartFile::open_or_create(&dir, &large.target, large.geometry, large.content_id, Extent::Passing).unwrap();
+        assert!(large.geometry.pieces().all(|piece| passes(piece, &part).is_ok()), "what is read as it comes needs no room");
         let plan = plan(3 * MIB, "b.bin");
         let part = plan.open(&disk).unwrap();
         tree.write("disk/filler", &noise(3 * MIB));

@@ -90,7 +90,7 @@ impl PartFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{DownloadDir, TargetPath, test_tree::TestTree};
+    use crate::store::{DownloadDir, Extent, TargetPath, test_tree::TestTree};
     use potluck_common::content_id::ContentId;
     use potluck_common::geometry::Geometry;
     use potluck_common::share_path::SharePath;
@@ -99,7 +99,7 @@ mod tests {
         let dir = DownloadDir::open(&tree.path("")).unwrap();
         let target = TargetPath::new(&SharePath::parse("folder/live.flac").unwrap()).unwrap();
         let geometry = Geometry::new(content.len() as u64).unwrap();
-        let part = PartFile::open_or_create(&dir, &target, geometry, ContentId::of(content)).unwrap();
+        let part = PartFile::open_or_create(&dir, &target, geometry, ContentId::of(content), Extent::Whole).unwrap();
         part.write_piece(geometry.piece(0).unwrap(), content).unwrap();
         part.finish_in_place(1_000_000_000).unwrap()
     }

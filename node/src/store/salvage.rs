@@ -63,7 +63,7 @@ pub fn hashes_of(
 mod tests {
     use super::*;
     use crate::store::test_tree::{TestTree, noise};
-    use crate::store::{DownloadDir, TargetPath};
+    use crate::store::{DownloadDir, Extent, TargetPath};
     use potluck_common::content_id::ContentId;
     use potluck_common::share_path::SharePath;
 
@@ -83,8 +83,14 @@ mod tests {
         tree.write("old", &damaged);
 
         let target = TargetPath::new(&SharePath::parse("new").unwrap()).unwrap();
-        let part =
-            PartFile::open_or_create(&DownloadDir::open(&tree.path("")).unwrap(), &target, geometry, ContentId::of(&content)).unwrap();
+        let part = PartFile::open_or_create(
+            &DownloadDir::open(&tree.path("")).unwrap(),
+            &target,
+            geometry,
+            ContentId::of(&content),
+            Extent::Whole,
+        )
+        .unwrap();
         let right = salvage(&tree.path("old"), &part, &hashes, &AtomicBool::new(false)).unwrap();
         assert_eq!(right.iter().map(|piece| piece.number()).collect::<Vec<_>>(), vec![0, 2]);
         let mut back = vec![0; 1 << 20];

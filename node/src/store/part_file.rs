@@ -650,8 +650,9 @@ mod tests {
         let large = plan(5 * MIB, "c.bin");
         let passes = |piece: PieceIndex, part: &PartFile| part.write_piece(piece, large.piece(piece)).map(|()| part.cut_out(piece));
         let dir = DownloadDir::open(&disk).unwrap();
-        let part = PartFile::open_or_create(&dir, &large.target, large.geometry, large.content_id, Extent::Passing).unwrap();
-        assert!(large.geometry.pieces().all(|piece| passes(piece, &part).is_ok()), "what is read as it comes needs no room");
+        let passing = PartFile::open_or_create(&dir, &large.target, large.geometry, large.content_id, Extent::Passing).unwrap();
+        assert!(large.geometry.pieces().all(|piece| passes(piece, &passing).is_ok()), "what is read as it comes needs no room");
+        drop((passing, dir)); // they keep the disk busy
         let plan = plan(3 * MIB, "b.bin");
         let part = plan.open(&disk).unwrap();
         tree.write("disk/filler", &noise(3 * MIB));

@@ -35,8 +35,8 @@ const MAX_PAGES: usize = 2000;
 const MAX_LOOKED_AHEAD: usize = 8;
 /// How long a search waits for one party: one that is slow or gone must not hold up the others.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(4);
-/// How long after a party said that it is busy it is asked again.
-const BUSY_PAUSE: Duration = Duration::from_millis(200);
+/// How long after a party said that it is busy it is asked again: as long as it takes to serve 50 others, for who asks on is cut off.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks whoever should know.
 #[derive(Clone)]

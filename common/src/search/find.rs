@@ -167,8 +167,7 @@ impl Search<'_> {
     /// Reads blocks in the order of what they are worth at most.
     fn read_best(&mut self, parts: Vec<Part<'_>>, limit: usize) -> bool {
         let mut reader = Reader::default();
-        let order = Order::new(self.engine, &self.plan.words, parts, self.plan.budget / BLOCK_COST);
-        for (most, blocks) in order {
+        for (most, blocks) in Order::new(self.engine, &self.plan.words, parts, self.plan.budget / BLOCK_COST) {
             if self.plan.budget < usize::MAX && self.hits.total() >= MIN_COUNTED {
                 self.least = self.hits.score_at(limit);
                 if self.least > most {

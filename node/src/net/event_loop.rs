@@ -336,7 +336,6 @@ pub(super) fn ask_error(error: OutboundFailure) -> AskError {
     }
 }
 
-/// Says in a few words why nobody could be reached, without the stack of causes that libp2p prints.
 /// Whether the other side does not speak the protocol: a request that is sent along with the proposal of its protocol learns
 /// it as a failure of the stream.
 fn is_not_spoken(error: &std::io::Error) -> bool {
@@ -344,6 +343,7 @@ fn is_not_spoken(error: &std::io::Error) -> bool {
     matches!(cause, Some(NegotiationError::Failed))
 }
 
+/// Says in a few words why nobody could be reached, without the stack of causes that libp2p prints.
 fn dial_error(error: &swarm::DialError) -> DialError {
     match error {
         swarm::DialError::WrongPeerId { obtained, .. } => DialError::WrongPeer { obtained: *obtained },

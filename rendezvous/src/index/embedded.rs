@@ -1,6 +1,7 @@
-//! [`Embedded`]: the catalog in this process, and the thread that saves what it takes.
+//! [`Embedded`]: the catalog in this process, the threads that search it, and the one that saves what it takes.
 
 use std::path::PathBuf;
+use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use futures::future::OptionFuture;
@@ -11,6 +12,7 @@ use potluck_common::wire::Refusal;
 use potluck_common::wire::index::{Answer, Publish, Request, Withdraw};
 use tokio::task::JoinHandle;
 
+use super::readers::{CatalogLock, Readers};
 use super::{AtOnce, Told, published, refuse};
 use crate::catalog::{Catalog, IndexJob, Published, ShelfNo};
 use crate::quota::Limits;
@@ -20,7 +22,8 @@ use crate::{Event, TrackerError};
 
 /// The index of a tracker that stands alone.
 pub(crate) struct Embedded<W> {
-    pub(super) catalog: Catalog,
+    catalog: CatalogLock,
+    readers: Readers<W>,
     /// Writes what the catalog takes.
     keeper: Keeper<Waiting<W>>,
     /// What is saved is being read: until then nothing is known, and nothing is answered.
@@ -47,34 +50,46 @@ impl<W: Send + 'static> Embedded<W> {
     /// Starts on a database, which is read meanwhile.
     ///
     /// # Errors
-    /// When the system has no thread.
+    /// When the system has no threads.
     pub(crate) fn start(path: PathBuf, limits: Limits, lease: Duration, now: Instant) -> std::io::Result<Self> {
         let keeper = Keeper::start(path, Catalog::new(limits, lease), now)?;
-        Ok(Self { catalog: Catalog::new(limits, lease), keeper, is_restoring: true, job: None, taken: 0, now })
+        let catalog = CatalogLock::new(Catalog::new(limits, lease));
+        Ok(Self { readers: Readers::start(&catalog)?, catalog, keeper, is_restoring: true, job: None, taken: 0, now })
     }
 
     pub(super) fn is_restoring(&self) -> bool {
         self.is_restoring
     }
 
+    /// The catalog, to be read.
+    pub(super) fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
+        self.catalog.read()
+    }
+
+    /// The catalog, to be changed: when the searches that run are done.
+    pub(super) fn catalog_mut(&mut self) -> RwLockWriteGuard<'_, Catalog> {
+        self.catalog.write()
+    }
+
     pub(super) fn publish(&mut self, peer: PeerKey, publish: Publish, waiter: W, watches: &mut Watches<W>, now: Instant) -> AtOnce<W> {
         if publish.revision != publish.base {
             if self.keeper.is_failing() {
-                self.catalog.keep(&publish.namespace, &peer, now);
+                self.catalog_mut().keep(&publish.namespace, &peer, now);
                 return Some((waiter, refuse(Refusal::Unavailable)));
             }
             if !self.keeper.has_room(publish.changes.len()) {
                 return Some((waiter, refuse(Refusal::Busy)));
             }
         }
-        let answer = match self.catalog.publish(peer, &publish, now) {
+        let outcome = self.catalog_mut().publish(peer, &publish, now);
+        let answer = match outcome {
             Published::Taken(shelf) => {
                 self.taken += 1;
                 watches.handle_published(peer, &publish, now);
                 return self.save(shelf, peer, publish, waiter);
             }
-            Published::InStep => published(publish.revision, self.catalog.lease()),
-            Published::OutOfStep(held) => published(held, self.catalog.lease()),
+            Published::InStep => published(publish.revision, self.catalog().lease()),
+            Published::OutOfStep(held) => published(held, self.catalog().lease()),
             Published::OverQuota => refuse(Refusal::OverQuota),
             Published::Nonsense => refuse(Refusal::Unsupported),
         };
@@ -90,23 +105,29 @@ impl<W: Send + 'static> Embedded<W> {
 
     pub(super) fn withdraw(&mut self, peer: &PeerKey, withdraw: &Withdraw) -> Answer {
         if withdraw.park {
-            self.catalog.park(&withdraw.namespace, peer);
+            self.catalog_mut().park(&withdraw.namespace, peer);
         } else {
-            self.catalog.withdraw(&withdraw.namespace, peer);
+            self.catalog_mut().withdraw(&withdraw.namespace, peer);
         }
         Answer::Withdrawn {}
     }
 
-    pub(super) fn read(&self, request: &Request) -> Answer {
-        self.catalog.answer(request)
+    pub(super) fn read(&mut self, request: Request, waiter: W) -> AtOnce<W> {
+        match request {
+            Request::Search(_) => Some((self.readers.ask(request, waiter).err()?, refuse(Refusal::Busy))),
+            // Answered faster than handed on.
+            _ => Some((waiter, self.catalog().answer(&request))),
+        }
     }
 
     pub(super) fn handle_tick(&mut self, now: Instant, unix_now: i64) {
         self.now = now;
-        self.catalog.handle_tick(now);
-        self.catalog.set_calendar(unix_now);
-        self.catalog.tidy();
-        let gone = self.catalog.take_gone();
+        let mut catalog = self.catalog.write();
+        catalog.handle_tick(now);
+        catalog.set_calendar(unix_now);
+        catalog.tidy();
+        let gone = catalog.take_gone();
+        drop(catalog);
         if !gone.is_empty() {
             tracing::debug!(registrations = gone.len(), "forgotten, also on the disk");
         }
@@ -117,6 +138,7 @@ impl<W: Send + 'static> Embedded<W> {
     pub(super) async fn told(&mut self) -> Result<Told<W>, TrackerError> {
         tokio::select! {
             kept = self.keeper.told() => self.on_kept(kept),
+            answers = self.readers.answers() => Ok(Told::Answers(answers)),
             Some(done) = OptionFuture::from(self.job.as_mut()) => {
                 self.on_job(done.ok());
                 Ok(Told::Nothing)
@@ -143,10 +165,11 @@ impl<W: Send + 'static> Embedded<W> {
     }
 
     fn on_restored(&mut self, catalog: Catalog) -> Told<W> {
-        let meanwhile = std::mem::replace(&mut self.catalog, catalog);
-        self.catalog.handle_restored(meanwhile, self.now);
+        let mut here = self.catalog.write();
+        let meanwhile = std::mem::replace(&mut *here, catalog);
+        here.handle_restored(meanwhile, self.now);
         self.is_restoring = false;
-        match self.catalog.held().files {
+        match here.held().files {
             0 => Told::Nothing,
             files => Told::Progress(Event::Restored { files }),
         }
@@ -157,28 +180,29 @@ impl<W: Send + 'static> Embedded<W> {
         if let Some(failure) = group.failure {
             tracing::error!("the index cannot be saved: {failure}. Changes are refused until it can; all else goes on");
         }
-        let lease = self.catalog.lease();
+        let lease = self.catalog().lease();
         let mut answers: Vec<_> = group.saved.into_iter().map(|waiting| (waiting.waiter, published(waiting.revision, lease))).collect();
         answers.extend(group.unsaved.into_iter().map(|waiting| self.give_up(waiting)));
         answers
     }
 
     fn give_up(&mut self, unsaved: Waiting<W>) -> (W, Answer) {
-        self.catalog.handle_unsaved(&unsaved.namespace, &unsaved.peer, unsaved.shelf);
+        self.catalog_mut().handle_unsaved(&unsaved.namespace, &unsaved.peer, unsaved.shelf);
         (unsaved.waiter, refuse(Refusal::Unavailable))
     }
 
     /// Joins segments on another thread, one job at a time.
     fn start_job(&mut self) {
         if self.job.is_none() {
-            self.job = self.catalog.next_job().map(|job| tokio::task::spawn_blocking(|| job.run()));
+            let job = self.catalog_mut().next_job();
+            self.job = job.map(|job| tokio::task::spawn_blocking(|| job.run()));
         }
     }
 
     fn on_job(&mut self, done: Option<IndexJob<Done>>) {
         self.job = None;
         if let Some(done) = done {
-            self.catalog.finish_job(done);
+            self.catalog_mut().finish_job(done);
         }
         self.start_job();
     }

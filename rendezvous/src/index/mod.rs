@@ -10,6 +10,7 @@
 //! scenario `both_indexes` holds one against the other.
 
 mod embedded;
+mod readers;
 mod shared;
 
 use std::time::{Duration, Instant};
@@ -70,7 +71,7 @@ impl<W: Send + 'static> Index<W> {
     /// Answers a request that reads.
     pub(crate) fn read(&mut self, request: Request, waiter: W) -> AtOnce<W> {
         match self {
-            Self::Embedded(index) => Some((waiter, index.read(&request))),
+            Self::Embedded(index) => index.read(request, waiter),
             Self::Shared(index) => index.read(request, waiter),
         }
     }
@@ -88,7 +89,7 @@ impl<W: Send + 'static> Index<W> {
     /// The namespaces by name, with what is told in each, as far as this tracker knows it: nothing is asked of a database.
     pub(crate) fn namespaces(&self) -> Vec<NamespaceLine> {
         match self {
-            Self::Embedded(index) => index.catalog.namespaces(),
+            Self::Embedded(index) => index.catalog().namespaces(),
             Self::Shared(index) => index.attendance.namespaces(),
         }
     }
@@ -96,7 +97,7 @@ impl<W: Send + 'static> Index<W> {
     /// Some of the registrations that this tracker knows, in the order of namespaces and PeerIds, and how many there are.
     pub(crate) fn registered(&self, offset: u64, limit: u32) -> PeersPage {
         match self {
-            Self::Embedded(index) => index.catalog.registered(offset, limit),
+            Self::Embedded(index) => index.catalog().registered(offset, limit),
             Self::Shared(index) => index.attendance.registered(offset, limit),
         }
     }
@@ -119,7 +120,7 @@ impl<W: Send + 'static> Index<W> {
         now: Instant,
     ) {
         match self {
-            Self::Embedded(index) => index.catalog.handle_rendezvous(namespace, peer, addresses, ttl, now),
+            Self::Embedded(index) => index.catalog_mut().handle_rendezvous(namespace, peer, addresses, ttl, now),
             Self::Shared(index) => index.handle_rendezvous(peer, namespace, addresses, ttl, now),
         }
     }
@@ -127,7 +128,7 @@ impl<W: Send + 'static> Index<W> {
     /// A peer has unregistered by rendezvous.
     pub(crate) fn handle_unregistered(&mut self, peer: &PeerKey, namespace: &Namespace) {
         match self {
-            Self::Embedded(index) => index.catalog.handle_unregistered(namespace, peer),
+            Self::Embedded(index) => index.catalog_mut().handle_unregistered(namespace, peer),
             Self::Shared(index) => index.handle_unregistered(peer, Some(namespace)),
         }
     }
@@ -135,7 +136,7 @@ impl<W: Send + 'static> Index<W> {
     /// A peer has to leave all its namespaces.
     pub(crate) fn withdraw_all(&mut self, peer: &PeerKey) {
         match self {
-            Self::Embedded(index) => index.catalog.withdraw_all(peer),
+            Self::Embedded(index) => index.catalog_mut().withdraw_all(peer),
             Self::Shared(index) => index.handle_unregistered(peer, None),
         }
     }
@@ -143,7 +144,7 @@ impl<W: Send + 'static> Index<W> {
     /// A peer has connected.
     pub(crate) fn handle_connected(&mut self, peer: &PeerKey) {
         match self {
-            Self::Embedded(index) => index.catalog.handle_connected(peer),
+            Self::Embedded(index) => index.catalog_mut().handle_connected(peer),
             Self::Shared(index) => index.attendance.handle_connected(peer),
         }
     }
@@ -151,7 +152,7 @@ impl<W: Send + 'static> Index<W> {
     /// A peer's last connection was closed.
     pub(crate) fn handle_lost(&mut self, peer: &PeerKey, now: Instant) {
         match self {
-            Self::Embedded(index) => index.catalog.handle_lost(peer, now),
+            Self::Embedded(index) => index.catalog_mut().handle_lost(peer, now),
             Self::Shared(index) => index.attendance.handle_lost(peer, now),
         }
     }
@@ -159,7 +160,7 @@ impl<W: Send + 'static> Index<W> {
     /// A connected peer does not answer pings.
     pub(crate) fn handle_silent(&mut self, peer: &PeerKey) {
         match self {
-            Self::Embedded(index) => index.catalog.handle_silent(peer),
+            Self::Embedded(index) => index.catalog_mut().handle_silent(peer),
             Self::Shared(index) => index.attendance.handle_silent(peer),
         }
     }
@@ -167,7 +168,7 @@ impl<W: Send + 'static> Index<W> {
     /// A silent peer answers pings again.
     pub(crate) fn handle_heard(&mut self, peer: &PeerKey) {
         match self {
-            Self::Embedded(index) => index.catalog.handle_heard(peer),
+            Self::Embedded(index) => index.catalog_mut().handle_heard(peer),
             Self::Shared(index) => index.attendance.handle_heard(peer),
         }
     }

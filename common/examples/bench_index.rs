@@ -25,7 +25,7 @@ use serde_json::json;
 
 /// What the node and the tracker use.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Hits in a page.
 const LIMIT: usize = 50;

@@ -19,8 +19,9 @@ use output::Output;
 use verbs::Verb;
 
 /// glibc's allocator gives memory back after each message and asks for it again: a fifth of the time of a busy tracker.
+/// mimalloc keeps a third more of what an index no longer needs (docs/BENCHMARKS.md).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Threads: one for the event loop, one for connections to be served meanwhile. More only wake each other.
 const WORKERS: usize = 2;

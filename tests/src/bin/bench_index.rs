@@ -29,7 +29,7 @@ use tokio::sync::{Barrier, mpsc};
 
 /// What this program and the programs that it starts use.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const HELP: &str = "\
 Fills the index of a tracker over the wire, searches it, and starts it again; prints one JSON line a result.

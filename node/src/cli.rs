@@ -258,7 +258,7 @@ Then `query`, `search` and `download` reach that peer too, without any tracker."
     Retry(WhichArgs),
     /// Choose which downloads are fetched first
     #[command(
-        after_help = "Examples:\n  potluck priority high 12\n  potluck priority low 'Kind of Blue'\n\nIt holds until the download or the node ends."
+        after_help = "Examples:\n  potluck priority high 12\n  potluck priority low 'Kind of Blue'\n\nIt holds until the download ends, also over restarts."
     )]
     Priority {
         /// Before all others, in their turn, or when there is nothing else to fetch

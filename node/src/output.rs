@@ -115,6 +115,7 @@ impl Output {
             Item::Status(line) => self.lines(text::status(line)),
             Item::Id(line) => self.lines(text::id(line)),
             Item::Setting(line) => self.row(text::SETTING, text::setting(line)),
+            Item::ConfigPath(line) => self.lines(vec![line.path.clone()]), // for a shell, which wants it as it is
             Item::Check(line) => self.lines(vec![text::check(line)]),
         }
     }

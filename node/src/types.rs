@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use event::Event;
-pub use settings::{CheckLine, CheckState, Origin, SettingLine};
+pub use settings::{CheckLine, CheckState, Origin, PathLine, SettingLine};
 pub use shares::ShareLine;
 pub use transfers::{DownloadAction, DownloadLine, DownloadPriority, LimitsLine, LinkLine, PieceMap, SourceLine, TransferLine, UploadLine};
 pub use verify::VerifyLine;
@@ -211,6 +211,8 @@ pub enum Item {
     Id(IdLine),
     /// What the node runs with.
     Setting(SettingLine),
+    /// Where the configuration file is.
+    ConfigPath(PathLine),
     /// What was looked at, and how it is.
     Check(CheckLine),
 }
@@ -240,6 +242,7 @@ impl Item {
             Item::Status(line) => serde_json::to_string(line),
             Item::Id(line) => serde_json::to_string(line),
             Item::Setting(line) => serde_json::to_string(line),
+            Item::ConfigPath(line) => serde_json::to_string(line),
             Item::Check(line) => serde_json::to_string(line),
         }
         .ok()

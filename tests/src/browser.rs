@@ -1,9 +1,11 @@
 //! [`Browser`]: Chromium, driven as a person would: by what can be seen and clicked. It speaks WebDriver, which is JSON over
 //! HTTP, to the driver of the same package.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,10 +17,19 @@ use crate::http::Http;
 /// The programs of Debian's packages `chromium` and `chromium-driver`.
 const BROWSER: &str = "/usr/bin/chromium";
 const DRIVER: &str = "/usr/bin/chromedriver";
+/// Names a folder in which pictures of what a test sees are kept: those in `docs/screenshots` are made so.
+const PICTURES_VARIABLE: &str = "POTLUCK_SCREENSHOTS";
+/// The window on a desk, in pixels.
+const DESK: (u32, u32) = (1280, 800);
+/// The same on a phone.
+const PHONE: (u32, u32) = (390, 844);
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one window. Dropping it ends it.
+///
+/// Dropping also panics when a page complained on the console: no test is passed by a page that did. Start it after the programs
+/// whose pages it opens: a page whose program is gone complains too.
 #[derive(Debug)]
 pub struct Browser {
     driver: Child,
@@ -35,12 +46,14 @@ pub struct Element<'a> {
 }
 
 impl Browser {
-    /// Starts a browser with a fresh profile; `None` when none is installed here.
+    /// Starts a browser with a fresh profile; `None` when none is installed here, which is said on stderr.
     ///
     /// # Errors
     /// When it is installed and does not start.
     pub fn start() -> Result<Option<Self>> {
         if !Path::new(BROWSER).exists() || !Path::new(DRIVER).exists() {
+            // Not by a macro, whose output a test that passes keeps to itself.
+            writeln!(std::io::stderr(), "skipped: no browser is installed here (apt install chromium chromium-driver)")?;
             return Ok(None);
         }
         let mut driver = Command::new(DRIVER).arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
@@ -52,6 +65,7 @@ impl Browser {
         let http = Http::new(&format!("127.0.0.1:{port}"));
         let mut browser = Self { driver, http, session: String::new(), _profile: profile };
         browser.open_session()?;
+        browser.resize(DESK)?;
         Ok(Some(browser))
     }
 
@@ -96,12 +110,12 @@ impl Browser {
         self.call("POST", "url", &json!({ "url": url })).map(drop)
     }
 
-    /// Makes the window so large.
+    /// Makes the window so wide and so high, in pixels; narrow ones are a phone's.
     ///
     /// # Errors
     /// When the browser refuses.
     #[track_caller]
-    pub fn resize(&self, width: u32, height: u32) -> Result {
+    pub fn resize(&self, (width, height): (u32, u32)) -> Result {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics });
         self.call("POST", "goog/cdp/execute", &command).map(drop)
@@ -114,6 +128,17 @@ impl Browser {
     #[track_caller]
     pub fn run(&self, script: &str) -> Result<Value> {
         self.call("POST", "execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// How long after it was asked for the page first showed something.
+    ///
+    /// # Errors
+    /// When nothing is shown.
+    #[track_caller]
+    pub fn first_paint(&self) -> Result<Duration> {
+        let script = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null";
+        let milliseconds = eventually(PATIENCE, "something is shown", || Ok(self.run(script)?.as_f64()))?;
+        Ok(Duration::from_secs_f64(milliseconds / 1000.0))
     }
 
     /// Waits for an element by a CSS selector.
@@ -192,6 +217,35 @@ impl Browser {
         from_base64(text.as_str().unwrap_or_default())
     }
 
+    /// Keeps a picture under a name, if somebody wants pictures.
+    ///
+    /// # Errors
+    /// When it cannot be taken or written.
+    #[track_caller]
+    pub fn keep(&self, name: &str) -> Result {
+        let Some(folder) = std::env::var_os(PICTURES_VARIABLE).map(PathBuf::from) else { return Ok(()) };
+        fs::create_dir_all(&folder)?;
+        Ok(fs::write(folder.join(format!("{name}.png")), self.picture()?)?)
+    }
+
+    /// The same, and what it looks like in the dark and on a phone.
+    ///
+    /// # Errors
+    /// When one cannot be taken or written.
+    #[track_caller]
+    pub fn keep_all(&self, name: &str) -> Result {
+        self.keep(name)?;
+        if std::env::var_os(PICTURES_VARIABLE).is_some() {
+            self.run("document.documentElement.dataset.theme = 'dark'")?;
+            self.keep(&format!("{name}-dark"))?;
+            self.run("document.documentElement.dataset.theme = 'light'")?;
+            self.resize(PHONE)?;
+            self.keep(&format!("{name}-phone"))?;
+            self.resize(DESK)?;
+        }
+        Ok(())
+    }
+
     fn describe(&self) -> String {
         let text = self.text().unwrap_or_default();
         let complaints = self.complaints().unwrap_or_default().join("\n");
@@ -200,11 +254,16 @@ impl Browser {
 }
 
 impl Drop for Browser {
+    #[allow(clippy::panic, reason = "a page that complained fails the test that opened it")]
     fn drop(&mut self) {
+        let complaints = if std::thread::panicking() { Vec::new() } else { self.complaints().unwrap_or_default() };
         // Closes the browser, which would outlive its driver; the driver may have ended by itself.
         let _ = self.http.send("DELETE", &format!("/session/{}", self.session), None);
         let _ = self.driver.kill();
         let _ = self.driver.wait();
+        if !complaints.is_empty() {
+            panic!("on the console was said: {complaints:?}");
+        }
     }
 }
 
@@ -225,6 +284,16 @@ impl Element<'_> {
     #[track_caller]
     pub fn type_text(&self, text: &str) -> Result {
         self.browser.call("POST", &format!("element/{}/value", self.id), &json!({ "text": text })).map(drop)
+    }
+
+    /// Types into it, in place of what is there.
+    ///
+    /// # Errors
+    /// When it takes no text.
+    #[track_caller]
+    pub fn write_text(&self, text: &str) -> Result {
+        self.browser.call("POST", &format!("element/{}/clear", self.id), &json!({}))?;
+        self.type_text(text)
     }
 
     /// The text that can be read in it.

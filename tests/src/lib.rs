@@ -13,9 +13,12 @@
 //! | [`hostile`] | a peer that publishes what it likes and serves lies |
 //! | [`publisher`] | a peer that speaks the index protocol, and a story that it publishes |
 //! | [`conformance`] | what every tracker's index does, whoever keeps it |
+//! | [`film`] | a video that browsers play |
 //! | [`postgres`] | a real database server in a temporary folder |
 //! | [`disk`] | a file system whose power can be cut |
 //! | [`stranger`] | one that throws bytes at a tracker or a node |
+//! | [`grammar`] | what can be typed, as the help tells it |
+//! | [`schema`] | what lines of JSON look like |
 //! | [`siege`] | what must hold after every attack |
 //! | [`http`] | a client that sends exactly what a test says |
 //! | [`browser`] | Chromium, driven as a person would |
@@ -33,6 +36,8 @@ pub mod clock;
 pub mod conformance;
 pub mod disk;
 pub mod failure;
+pub mod film;
+pub mod grammar;
 pub mod hostile;
 pub mod http;
 pub mod postgres;

@@ -15,7 +15,7 @@ use super::twin::mend;
 use super::{Partial, Purpose, Wish, lock};
 use crate::clock::{now, unix_seconds};
 use crate::core::piece_set::PieceSet;
-use crate::core::scheduler::{FileNo, Priority, Want};
+use crate::core::scheduler::{FileNo, Want};
 use crate::error::Failure;
 use crate::store::{DownloadDir, DownloadRecord, Phase as RecordPhase, SourceHint, State, StoreError, already_there};
 use crate::types::OnConflict;
@@ -86,9 +86,10 @@ impl Engine {
         if record.phase == RecordPhase::Paused {
             file.phase = Phase::Paused;
         }
+        file.priority = record.priority;
         self.insert(no, file);
         let size = geometry.map(Geometry::size).or(record.size);
-        let want = Want { content_id: record.content_id, size, hashes, verified, priority: Priority::Normal, in_order: false };
+        let want = Want { content_id: record.content_id, size, hashes, verified, priority: record.priority, in_order: false };
         self.scheduler.add(no, want);
         self.scheduler.pause(no);
         self.publish(no);
@@ -113,7 +114,7 @@ impl Engine {
         self.next_job += 1;
         let number = self.next_job;
         let mut numbers = Vec::with_capacity(wishes.len());
-        let mut new = Vec::new();
+        let (mut new, mut resumed) = (Vec::new(), Vec::new());
         for wish in wishes {
             let no = match (self.find(&wish), self.recall(&wish)) {
                 (Some(no), _) => no,
@@ -131,7 +132,9 @@ impl Engine {
             if let Some(file) = self.files.get_mut(&no) {
                 file.jobs.push(number);
             }
-            self.resume(no); // asked for anew: no longer paused
+            if self.resume(no).is_some() {
+                resumed.push(no); // asked for anew: no longer paused
+            }
             for source in wish.sources.iter().filter_map(key_of) {
                 self.scheduler.handle_source(no, source, now());
             }
@@ -141,6 +144,7 @@ impl Engine {
         let job = Job::new(numbers, now());
         let follow = job.follow();
         self.jobs.insert(number, job);
+        self.keep_choices(&resumed);
         self.check(new);
         follow
     }
@@ -162,25 +166,23 @@ impl Engine {
     /// Makes a place for a file; it is not asked for before its target was looked at.
     fn begin(&mut self, wish: &Wish) -> FileNo {
         let no = self.new_file_no();
-        self.insert(no, File::new(self.next_id, Shelf::new(no, wish), wish.mtime, wish.size));
+        let file = File::new(self.next_id, Shelf::new(no, wish), wish.mtime, wish.size);
+        let priority = file.priority;
+        self.insert(no, file);
         self.next_id += 1;
-        let want = Want {
-            content_id: wish.content_id,
-            size: wish.size,
-            hashes: None,
-            verified: None,
-            priority: Priority::Normal,
-            in_order: false,
-        };
+        let want = Want { content_id: wish.content_id, size: wish.size, hashes: None, verified: None, priority, in_order: false };
         self.scheduler.add(no, want);
         self.scheduler.pause(no);
         no
     }
 
     /// Looks on the disk whether files are there already, and remembers those that are not.
-    fn check(&self, new: Vec<(FileNo, Wish)>) {
+    fn check(&mut self, new: Vec<(FileNo, Wish)>) {
         if new.is_empty() {
             return;
+        }
+        for (no, _) in &new {
+            self.files.get_mut(no).into_iter().for_each(|file| file.noted = file.choice());
         }
         let records: Vec<DownloadRecord> =
             new.iter().filter_map(|(no, wish)| self.files.get(no).map(|file| self.record(file, wish))).collect();
@@ -218,7 +220,8 @@ impl Engine {
             folder: Some(wish.folder.display().to_string()),
             target: wish.target.clone(),
             size: file.size.or(wish.size),
-            phase: if file.phase == Phase::Paused { RecordPhase::Paused } else { RecordPhase::Wanted },
+            phase: file.choice().phase(),
+            priority: file.priority,
             created: unix_seconds(),
             mtime: wish.mtime.unwrap_or(0),
             replaces: wish.purpose == Purpose::Repair,
@@ -228,18 +231,22 @@ impl Engine {
     }
 
     pub(super) fn on_checked(&mut self, no: FileNo, there: Result<There, StoreError>) {
+        if self.files.get(&no).is_some_and(|file| file.choice() != file.noted) {
+            self.keep_choices(&[no]); // it is newer than the record that was put meanwhile
+        }
         match there {
             Ok(There::Nothing) => {
                 match self.files.get(&no).map(|file| file.phase.clone()) {
                     Some(Phase::Checking) if self.becomes_twin(no) => {}
                     Some(Phase::Checking | Phase::Finishing) => self.fetch_now(no),
-                    Some(Phase::Paused) => self.keep_phase(no, RecordPhase::Paused), // its record is newer
                     _ => {}
                 }
             }
             Ok(There::Pieces { hashes, verified }) => {
                 self.take_pieces(no, hashes, verified);
-                self.fetch_now(no);
+                if self.files.get(&no).is_some_and(|file| file.phase != Phase::Paused) {
+                    self.fetch_now(no);
+                }
             }
             Ok(There::Whole(path)) => {
                 self.scheduler.remove(no);
@@ -257,11 +264,12 @@ impl Engine {
         let Some(file) = self.files.get_mut(&no) else { return };
         let size = verified.geometry().size();
         file.size = Some(size);
-        let content_id = file.shelf.content_id;
+        let (content_id, priority) = (file.shelf.content_id, file.priority);
         let sources: Vec<_> = self.scheduler.sources(no).map(|source| source.peer).collect();
         let (hashes, verified) = (Some(hashes), Some(verified));
-        self.scheduler.add(no, Want { content_id, size: Some(size), hashes, verified, priority: Priority::Normal, in_order: false });
+        self.scheduler.add(no, Want { content_id, size: Some(size), hashes, verified, priority, in_order: false });
         sources.into_iter().for_each(|peer| self.scheduler.handle_source(no, peer, now()));
+        self.scheduler.pause(no); // until somebody says that it is wanted now
     }
 
     /// Lets others fetch what is there of a file.

@@ -10,7 +10,7 @@ use super::file::{File, Phase};
 use crate::clock::now;
 use crate::core::scheduler::{FileNo, Priority};
 use crate::error::Failure;
-use crate::store::Phase as RecordPhase;
+use crate::store::Choice;
 use crate::types::{DownloadAction, DownloadLine};
 
 /// Failed downloads that are kept to be tried again; beyond, the oldest is forgotten.
@@ -20,6 +20,7 @@ const MAX_FAILED: usize = 1000;
 pub(super) struct Failed {
     pub(super) line: DownloadLine,
     wish: Wish,
+    priority: Priority,
 }
 
 /// What a user calls some downloads.
@@ -59,7 +60,14 @@ impl Engine {
         let which: Vec<Which> = which.iter().map(|text| Which::parse(text)).collect();
         let is_meant = |line: &DownloadLine| which.iter().any(|which| which.fits(line));
         let open: Vec<FileNo> = self.files.iter().filter(|(no, file)| is_meant(&self.line(**no, file))).map(|(no, _)| *no).collect();
-        let mut lines: Vec<DownloadLine> = open.into_iter().filter_map(|no| self.control_one(action, no)).collect();
+        let mut lines: Vec<DownloadLine> = match action {
+            DownloadAction::Cancel => open.into_iter().filter_map(|no| self.cancel(no)).collect(),
+            action => {
+                let changed: Vec<FileNo> = open.into_iter().filter(|no| self.control_one(action, *no).is_some()).collect();
+                self.keep_choices(&changed);
+                changed.iter().filter_map(|no| Some(self.line(*no, self.files.get(no)?))).collect()
+            }
+        };
         let failed: Vec<u64> = self.failed.iter().filter(|failed| is_meant(&failed.line)).map(|failed| failed.line.id).collect();
         match action {
             DownloadAction::Retry => lines.extend(failed.into_iter().filter_map(|id| self.try_again(id))),
@@ -75,17 +83,16 @@ impl Engine {
     }
 
     /// The same for one file; `None` where it makes no difference.
-    fn control_one(&mut self, action: DownloadAction, no: FileNo) -> Option<DownloadLine> {
+    fn control_one(&mut self, action: DownloadAction, no: FileNo) -> Option<()> {
         match action {
-            DownloadAction::Pause => self.pause(no)?,
-            DownloadAction::Resume => self.resume(no)?,
-            DownloadAction::Retry => self.hasten(no)?,
-            DownloadAction::Cancel => return self.cancel(no),
-            DownloadAction::High => self.prioritise(no, Priority::High)?,
-            DownloadAction::Normal => self.prioritise(no, Priority::Normal)?,
-            DownloadAction::Low => self.prioritise(no, Priority::Low)?,
+            DownloadAction::Pause => self.pause(no),
+            DownloadAction::Resume => self.resume(no),
+            DownloadAction::Retry => self.hasten(no),
+            DownloadAction::Cancel => self.cancel(no).map(drop),
+            DownloadAction::High => self.prioritise(no, Priority::High),
+            DownloadAction::Normal => self.prioritise(no, Priority::Normal),
+            DownloadAction::Low => self.prioritise(no, Priority::Low),
         }
-        self.files.get(&no).map(|file| self.line(no, file))
     }
 
     fn pause(&mut self, no: FileNo) -> Option<()> {
@@ -93,22 +100,22 @@ impl Engine {
         file.phase = Phase::Paused;
         self.scheduler.pause(no);
         self.save(no);
-        self.keep_phase(no, RecordPhase::Paused);
         Some(())
     }
 
     fn prioritise(&mut self, no: FileNo, priority: Priority) -> Option<()> {
-        self.files.get(&no).filter(|file| !file.is_settled())?;
+        let file = self.files.get_mut(&no).filter(|file| !file.is_settled())?;
+        file.priority = priority;
         self.scheduler.prioritise(no, priority);
         Some(())
     }
 
+    /// Goes on with a file; `None` when it was not paused.
     pub(super) fn resume(&mut self, no: FileNo) -> Option<()> {
         let file = self.files.get_mut(&no).filter(|file| file.phase == Phase::Paused)?;
         file.phase = Phase::Fetching;
         self.scheduler.resume(no);
         self.wanting.insert(no);
-        self.keep_phase(no, RecordPhase::Wanted);
         Some(())
     }
 
@@ -156,7 +163,7 @@ impl Engine {
             sources: file.came_from.keys().filter_map(peer_of).collect(),
             purpose: file.shelf.purpose,
         };
-        self.failed.push(Failed { line, wish });
+        self.failed.push(Failed { line, wish, priority: file.priority });
     }
 
     fn forget_failed(&mut self, id: u64) -> Option<Failed> {
@@ -165,20 +172,25 @@ impl Engine {
     }
 
     fn try_again(&mut self, id: u64) -> Option<DownloadLine> {
-        let Failed { wish, .. } = self.forget_failed(id)?;
+        let Failed { wish, priority, .. } = self.forget_failed(id)?;
         let content_id = wish.content_id;
         drop(self.wish(vec![wish])); // nobody follows it
         let no = *self.by_content.get(&content_id)?.last()?;
+        self.prioritise(no, priority);
+        self.keep_choices(&[no]);
         self.files.get(&no).map(|file| self.line(no, file))
     }
 
-    /// Remembers for the next run whether a download is paused.
-    pub(super) fn keep_phase(&self, no: FileNo, phase: RecordPhase) {
-        let Some(id) = self.files.get(&no).map(|file| file.id) else { return };
+    /// Remembers for the next run what the user chose for some downloads, all together: a folder may have a hundred thousand.
+    pub(super) fn keep_choices(&self, files: &[FileNo]) {
+        let choices: Vec<(u64, Choice)> = files.iter().filter_map(|no| self.files.get(no).map(|file| (file.id, file.choice()))).collect();
+        if choices.is_empty() {
+            return;
+        }
         let state = Arc::clone(&self.setup.state);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = state.set_download_phase(id, phase) {
-                tracing::warn!(%error, "it is not remembered whether a download is paused");
+            if let Err(error) = state.set_download_choices(&choices) {
+                tracing::warn!(%error, "it is not remembered which downloads are paused, and which come first");
             }
         });
     }

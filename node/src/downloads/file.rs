@@ -12,8 +12,8 @@ use potluck_common::share_path::SharePath;
 
 use super::stream::Flow;
 use super::{Purpose, Wish, lock};
-use crate::core::scheduler::FileNo;
-use crate::store::{DownloadDir, Extent, Finished, PartFile, StoreError, TargetPath};
+use crate::core::scheduler::{FileNo, Priority};
+use crate::store::{Choice, DownloadDir, Extent, Finished, PartFile, StoreError, TargetPath};
 use crate::types::OnConflict;
 
 /// The time over which a rate is told: some pieces of a slow transfer.
@@ -32,6 +32,10 @@ pub(super) struct File {
     /// The jobs that want it, by number.
     pub(super) jobs: Vec<u64>,
     pub(super) phase: Phase,
+    /// What it comes before and after; the scheduler has the same while it knows the file.
+    pub(super) priority: Priority,
+    /// What its record says of the user's choice that is put while the disk is looked at.
+    pub(super) noted: Choice,
     /// Bytes of verified pieces that came in this run, by who sent them.
     pub(super) came_from: HashMap<PeerKey, u64>,
     /// Verified bytes over the last seconds, the latest last: what a rate is told from.
@@ -98,6 +102,8 @@ impl File {
             size,
             jobs: Vec::new(),
             phase: Phase::Checking,
+            priority: Priority::Normal,
+            noted: Choice { is_paused: false, priority: Priority::Normal },
             came_from: HashMap::new(),
             recent: VecDeque::new(),
             unsaved: 0,
@@ -106,6 +112,11 @@ impl File {
             flow: None,
             kept: None,
         }
+    }
+
+    /// What the user chose for it.
+    pub(super) fn choice(&self) -> Choice {
+        Choice { is_paused: self.phase == Phase::Paused, priority: self.priority }
     }
 
     /// Takes how many bytes are verified now. A file that rests is forgotten after a while.

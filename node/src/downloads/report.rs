@@ -75,10 +75,10 @@ impl Engine {
             path: file.shelf.folder.join(file.shelf.target.as_str()).display().to_string(),
             bytes: progress.verified,
             total: progress.total.or(file.size),
-            priority: match self.scheduler.priority(no) {
-                Some(Priority::High) => DownloadPriority::High,
-                Some(Priority::Low) => DownloadPriority::Low,
-                Some(Priority::Normal) | None => DownloadPriority::Normal,
+            priority: match file.priority {
+                Priority::High => DownloadPriority::High,
+                Priority::Low => DownloadPriority::Low,
+                Priority::Normal => DownloadPriority::Normal,
             },
             state: state.to_owned(),
             rate: file.rate(now()),

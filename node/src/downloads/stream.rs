@@ -87,6 +87,8 @@ impl Engine {
         self.next_id += 1;
         self.next_job += 1;
         (file.phase, file.flow) = (Phase::Fetching, Some(Flow { ready }));
+        file.priority = Priority::High; // somebody waits for it
+        let priority = file.priority;
         file.jobs.push(self.next_job);
         let stream = Stream { file: no, shelf: Arc::clone(&file.shelf), ready: watched, commands: self.commands.clone(), next: 0, told: 0 };
         self.insert(no, file);
@@ -95,7 +97,7 @@ impl Engine {
             size: wish.size,
             hashes: None,
             verified: None,
-            priority: Priority::High, // somebody waits for it
+            priority,
             in_order: true,
         };
         self.scheduler.add(no, want);

@@ -11,7 +11,7 @@ use crate::executor::{Broken, Executor, ITEM_QUEUE};
 use crate::node::Node;
 use crate::output::Output;
 use crate::store::{config_path, examine};
-use crate::types::{CheckLine, CheckState, Command, Item, SettingLine};
+use crate::types::{CheckLine, CheckState, Command, Item, PathLine, SettingLine};
 
 impl Run {
     /// Shows or changes what the node runs with.
@@ -19,8 +19,8 @@ impl Run {
         let data_dir = cli.global.data_dir(&self.launch.around)?;
         let change = match verb {
             ConfigVerb::Path => {
-                self.console.result(&config_path(&data_dir).display().to_string())?;
-                return Ok(self.console.flush()?);
+                let path = config_path(&data_dir).display().to_string();
+                return self.print(vec![Item::ConfigPath(PathLine { path })]);
             }
             ConfigVerb::Show => None,
             ConfigVerb::Set { name, value } => Some((name, Some(value.clone()))),

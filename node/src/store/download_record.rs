@@ -5,6 +5,8 @@ use potluck_common::peer::PeerKey;
 use potluck_common::share_path::SharePath;
 use serde::{Deserialize, Serialize};
 
+use crate::core::scheduler::Priority;
+
 /// Most source hints that are kept for a download: enough to start again without a tracker.
 pub(super) const MAX_SOURCE_HINTS: usize = 64;
 
@@ -28,6 +30,9 @@ pub struct DownloadRecord {
     pub size: Option<u64>,
     /// How far it is.
     pub phase: Phase,
+    /// What it comes before and after.
+    #[serde(default, skip_serializing_if = "is_normal")]
+    pub priority: Priority,
     /// When the user asked for it, in seconds since 1970.
     pub created: i64,
     /// The time of change that the file gets, in seconds since 1970.
@@ -41,6 +46,10 @@ pub struct DownloadRecord {
     /// record's own value: filled in when read, ignored when put.
     #[serde(skip)]
     pub verified: Vec<u8>,
+}
+
+fn is_normal(priority: &Priority) -> bool {
+    *priority == Priority::Normal
 }
 
 /// How far a download is.
@@ -61,6 +70,23 @@ pub enum Phase {
         /// What happened and what to do, as a sentence.
         reason: String,
     },
+}
+
+/// What the user decides about a download that is not done, and may change at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Whether nothing of it is fetched until further notice.
+    pub is_paused: bool,
+    /// What it comes before and after.
+    pub priority: Priority,
+}
+
+impl Choice {
+    /// The phase of a download that waits for nothing but this.
+    #[must_use]
+    pub fn phase(self) -> Phase {
+        if self.is_paused { Phase::Paused } else { Phase::Wanted }
+    }
 }
 
 /// A peer that had the file.

@@ -48,7 +48,7 @@ mod whole_file;
 pub use config_file::{config_path, read_config, write_config};
 pub use database::StateError;
 pub use download_dir::{DownloadDir, StoreError, TargetPath, already_there, clear_parts};
-pub use download_record::{DownloadRecord, Phase, SourceHint};
+pub use download_record::{Choice, DownloadRecord, Phase, SourceHint};
 pub use examine::{Findings, Owned, examine};
 pub use finished::FinishedRecord;
 pub use hasher::{Hashed, hash_file};

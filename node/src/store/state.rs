@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::database::{Fallible, SCHEMA, StateError, disk_error, lock_folder, move_aside, open_database};
-use super::download_record::{DownloadRecord, MAX_SOURCE_HINTS, Phase};
+use super::download_record::{Choice, DownloadRecord, MAX_SOURCE_HINTS};
 use super::finished::FINISHED;
 use super::hasher::Hashed;
 use super::share_dir::RootId;
@@ -362,25 +362,27 @@ impl State {
     /// # Errors
     /// When it cannot be read or written.
     pub fn set_download_size(&self, id: u64, size: u64) -> Result<(), StateError> {
-        self.change_download(id, |record| record.size = Some(size))
+        self.change_downloads(&[(id, size)], |record, size| record.size = Some(size))
     }
 
-    /// Remembers how far a download is. Nothing happens when there is no download of that number.
+    /// Remembers what the user chose for some downloads, for all or for none. A number that no download has is passed over.
     ///
     /// # Errors
-    /// When it cannot be read or written.
-    pub fn set_download_phase(&self, id: u64, phase: Phase) -> Result<(), StateError> {
-        self.change_download(id, |record| record.phase = phase)
+    /// When they cannot be read or written.
+    pub fn set_download_choices(&self, choices: &[(u64, Choice)]) -> Result<(), StateError> {
+        self.change_downloads(choices, |record, choice| (record.phase, record.priority) = (choice.phase(), choice.priority))
     }
 
-    fn change_download(&self, id: u64, change: impl FnOnce(&mut DownloadRecord)) -> Result<(), StateError> {
+    fn change_downloads<T: Copy>(&self, changes: &[(u64, T)], change: impl Fn(&mut DownloadRecord, T)) -> Result<(), StateError> {
         let damaged = |error: serde_cbor::Error| redb::Error::Corrupted(error.to_string());
         self.write(|transaction| {
             let mut table = transaction.open_table(DOWNLOADS)?;
-            let Some(bytes) = table.get(id)?.map(|value| value.value().to_vec()) else { return Ok(()) };
-            let mut record: DownloadRecord = serde_cbor::from_slice(&bytes).map_err(damaged)?;
-            change(&mut record);
-            table.insert(id, serde_cbor::to_vec(&record).map_err(damaged)?.as_slice())?;
+            for (id, what) in changes {
+                let Some(bytes) = table.get(id)?.map(|value| value.value().to_vec()) else { continue };
+                let mut record: DownloadRecord = serde_cbor::from_slice(&bytes).map_err(damaged)?;
+                change(&mut record, *what);
+                table.insert(id, serde_cbor::to_vec(&record).map_err(damaged)?.as_slice())?;
+            }
             Ok(())
         })
     }
@@ -498,6 +500,7 @@ fn stamp_of_key(key: [u8; 32]) -> Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::scheduler::Priority;
     use crate::store::database::LOCK;
     use crate::store::test_tree::TestTree;
     use crate::store::{Phase, SourceHint};
@@ -531,12 +534,29 @@ mod tests {
             target: "music/a.flac".parse().unwrap(),
             size: Some(5),
             phase: Phase::Failed { reason: "no room is left".into() },
+            priority: Priority::Normal,
             created: 1_700_000_000,
             mtime: -1,
             replaces: false,
             sources: vec![SourceHint { peer, address: Some("/ip4/127.0.0.1/tcp/1".into()) }],
             verified: vec![],
         }
+    }
+
+    #[test]
+    fn what_the_user_chose_for_downloads_is_there_again_after_a_restart() {
+        let tree = TestTree::new();
+        let dir = tree.path("data");
+        let rested = Choice { is_paused: true, priority: Priority::High };
+        let last = Choice { is_paused: false, priority: Priority::Low };
+        {
+            let state = State::open(&dir).unwrap();
+            state.put_downloads(&[download(1), download(2), download(3)]).unwrap();
+            state.set_download_choices(&[(1, rested), (9, rested), (2, last)]).unwrap();
+        }
+        let read = State::open(&dir).unwrap().downloads().unwrap();
+        let first = DownloadRecord { phase: Phase::Paused, priority: Priority::High, ..download(1) };
+        assert_eq!(read, [first, DownloadRecord { phase: Phase::Wanted, priority: Priority::Low, ..download(2) }, download(3)]);
     }
 
     #[test]

@@ -18,6 +18,13 @@ pub struct SettingLine {
     pub next: Option<Vec<String>>,
 }
 
+/// Where the configuration file is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PathLine {
+    /// The file; it need not be there.
+    pub path: String,
+}
+
 /// Where the value of a setting comes from; each wins over those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -15,11 +15,11 @@ pub enum DownloadAction {
     Cancel,
     /// Try failed ones again, and look at once for sources of those that wait.
     Retry,
-    /// Fetch them before all others, until the node ends.
+    /// Fetch them before all others, also after a restart.
     High,
     /// Fetch them in the order in which they were asked for.
     Normal,
-    /// Fetch them when there is nothing else to fetch, until the node ends.
+    /// Fetch them when there is nothing else to fetch, also after a restart.
     Low,
 }
 

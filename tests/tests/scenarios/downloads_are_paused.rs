@@ -71,3 +71,42 @@ fn a_cancelled_download_leaves_nothing_and_a_failed_one_can_be_tried_again() -> 
     assert!(bob.download_dir().join("small.bin").exists(), "what is finished stays");
     Ok(())
 }
+
+#[test]
+fn what_is_to_come_first_comes_first_also_after_a_restart() -> Result {
+    let town = Town::new()?;
+    let share = town.path("films");
+    let files = ["first.bin", "second.bin", "third.bin"];
+    for (seed, name) in (4..).zip(files) {
+        tree::file(&share.join(name), seed, 12 << 20)?;
+    }
+    let tracker = town.tracker("tracker")?;
+    let ada = town.node("ada").share(&share).tracker(&tracker).arg("--limit-up").arg("1MiB").start_ready()?;
+    let mut bob = town.node("bob").tracker(&tracker).start_ready()?;
+    bob.find("third.bin", 1)?;
+    let all: Vec<String> = files.iter().map(|name| format!("{}:films/{name}", ada.peer_id())).collect();
+    let words: Vec<&str> = ["download"].into_iter().chain(all.iter().map(String::as_str)).collect();
+    let follower = bob.begin(&words)?;
+    for name in files {
+        download(&bob, "all are begun", |line| line["name"] == name && line["state"] == "fetching")?;
+    }
+    assert_eq!(bob.verb(&["priority", "high", "third.bin"])?.ok()?.only()?["priority"], "high");
+    assert_eq!(bob.verb(&["priority", "low", "first.bin"])?.ok()?.only()?["priority"], "low");
+    drop(follower);
+    bob.restart()?;
+    for (name, priority) in files.into_iter().zip(["low", "normal", "high"]) {
+        download(&bob, "it is remembered", |line| line["name"] == name && line["priority"] == priority)?;
+    }
+    assert_eq!(bob.verb(&["priority", "normal", "first.bin"])?.ok()?.only()?["priority"], "normal");
+    assert_eq!(bob.verb(&["priority", "low", "first.bin"])?.ok()?.only()?["priority"], "low");
+    ada.verb(&["limits", "--up", "4MiB"])?.ok()?;
+    let mut done = Vec::new();
+    eventually(PATIENCE, "all are done", || {
+        let lines = bob.verb(&["downloads"])?.ok()?.lines;
+        let new: Vec<_> = lines.iter().filter(|line| line["state"] == "done" && !done.contains(&line["name"])).collect();
+        done.extend(new.into_iter().map(|line| line["name"].clone()));
+        Ok((done.len() == files.len()).then_some(()))
+    })?;
+    assert_eq!(done, ["third.bin", "second.bin", "first.bin"], "in the order of what was chosen");
+    Ok(())
+}

@@ -1,9 +1,14 @@
 //! What scripts depend on: every verb prints objects of the shapes that the node itself describes, all keys there, none beside
 //! them, and `null` for the unknown.
 
+use potluck_tests::clock::PATIENCE;
 use potluck_tests::process::Finished;
 use potluck_tests::schema::Schema;
-use potluck_tests::{Result, town::Town, tree};
+use potluck_tests::town::{Node, Town};
+use potluck_tests::{Result, grammar, tree};
+
+/// What is text for another program, a shell or `man`, whether `--json` is asked for or not.
+const TEXTS: [&[&str]; 2] = [&["completions"], &["man"]];
 
 /// Fails unless something was printed, and every line has the shape.
 #[track_caller]
@@ -16,23 +21,37 @@ fn prints(schema: &Schema, shape: &str, finished: &Finished) -> Result {
 fn every_verb_prints_lines_of_the_one_schema() -> Result {
     let town = Town::new()?;
     let hash = tree::file(&town.path("music/live.flac"), 34, 2_000_000)?;
+    tree::file(&town.path("music/long.flac"), 35, 24 << 20)?;
     let tracker = town.tracker("tracker")?;
-    let ada = town.node("ada").share(&town.path("music")).tracker(&tracker).start_ready()?;
+    let ada = town.node("ada").share(&town.path("music")).tracker(&tracker).arg("--limit-up").arg("2MiB").start_ready()?;
     let bob = town.node("bob").tracker(&tracker).arg("--page").arg("127.0.0.1:0").start_ready()?;
     bob.find("live.flac", 1)?;
     let schema = &Schema::of(bob.page()?.get("/api/v1/openapi.json")?);
     let file = town.path("music/live.flac").display().to_string();
     let folder = town.path("music").display().to_string();
+    let long = format!("{}:music/long.flac", ada.peer_id());
 
-    for (node, line, shape) in [
-        (&bob, &["search", "live"][..], "HitLine"),
+    // What goes on is looked at while it does.
+    let watch = bob.begin(&["watch", "newcomer"])?;
+    schema.check("WatchLine", &watch.event("watching", PATIENCE)?)?;
+    tree::file(&town.path("music/newcomer.flac"), 36, 1000)?;
+    schema.check("HitLine", &watch.line("the hit", PATIENCE, |line| line["name"] == "newcomer.flac")?)?;
+    let follower = bob.begin(&["download", &long])?;
+    schema.check("TransferLine", &follower.event("progress", PATIENCE)?)?;
+
+    let table: &[(&Node, &[&str], &str)] = &[
+        (&bob, &["priority", "high", "long.flac"], "DownloadLine"),
+        (&bob, &["pause", "long.flac"], "DownloadLine"),
+        (&bob, &["resume", "long.flac"], "DownloadLine"),
+        (&bob, &["retry", "long.flac"], "DownloadLine"),
+        (&bob, &["search", "live"], "HitLine"),
         (&bob, &["query"], "PeerLine"),
         (&bob, &["query", ada.peer_id()], "EntryLine"),
         (&bob, &["query", "ada"], "EntryLine"),
         (&bob, &["download", &hash], "TransferLine"),
         (&bob, &["downloads"], "DownloadLine"),
         (&ada, &["uploads"], "UploadLine"),
-        (&ada, &["limits", "--up", "5MiB/s"], "LimitsLine"),
+        (&ada, &["limits", "--up", "none"], "LimitsLine"),
         (&ada, &["share", "rescan"], "ShareLine"),
         (&ada, &["share", "ls"], "ShareLine"),
         (&bob, &["share", "add", &folder], "ShareLine"),
@@ -49,16 +68,25 @@ fn every_verb_prints_lines_of_the_one_schema() -> Result {
         (&bob, &["status"], "StatusLine"),
         (&bob, &["config", "show"], "SettingLine"),
         (&bob, &["config", "set", "nickname", "robert"], "SettingLine"),
+        (&bob, &["config", "unset", "nickname"], "SettingLine"),
+        (&bob, &["config", "path"], "PathLine"),
         (&ada, &["doctor"], "CheckLine"),
         (&bob, &["id"], "IdLine"),
-    ] {
+    ];
+    for (node, line, shape) in table {
         prints(schema, shape, &node.verb(line)?.ok()?)?;
     }
+    let private = town.tracker_with("private tracker", &["--private"])?;
+    let invitation = private.process().event("invited", PATIENCE)?["invitation"].as_str().unwrap_or_default().to_owned();
+    prints(schema, "JoinLine", &town.potluck("dora", &["join", &invitation])?.ok()?)?;
+    let others: [&[&str]; 5] = [&["node"], &["watch"], &["join"], TEXTS[0], TEXTS[1]];
+    let lines: Vec<&[&str]> = table.iter().map(|(_, line, _)| *line).chain(others).collect();
+    assert_eq!(grammar::missing(&grammar::verbs(&town)?, &lines), Vec::<&str>::new(), "what these print is not checked");
     for event in bob.process().lines() {
         schema.check("Event", &event)?;
     }
     let missing = "PEER:music/gone".replace("PEER", ada.peer_id());
-    let begun = bob.begin(&["download", &missing, "--timeout", "1"])?.finish(potluck_tests::clock::PATIENCE)?.refused(3)?;
+    let begun = bob.begin(&["download", &missing, "--timeout", "1"])?.finish(PATIENCE)?.refused(3)?;
     assert!(begun.lines.is_empty() || prints(schema, "TransferLine", &begun).is_ok(), "{begun:?}");
 
     let link = ada.verb(&["link", &file])?.ok()?;

@@ -7,6 +7,7 @@ use potluck_common::content_id::{ContentId, PieceHash};
 use potluck_common::geometry::PieceIndex;
 use potluck_common::peer::PeerKey;
 use potluck_common::wire::Refusal;
+use serde::{Deserialize, Serialize};
 
 use crate::core::piece_set::PieceSet;
 
@@ -19,7 +20,8 @@ pub struct FileNo(pub u32);
 pub struct AskId(pub u64);
 
 /// Which files come first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// When there is nothing else to do.
     Low,

@@ -6,11 +6,6 @@ use super::{FileNo, Priority, Scheduler};
 use crate::core::peer_book::{PeerNo, Rank};
 
 impl Scheduler {
-    /// What a file comes before and after; `None` when it is not wanted.
-    pub fn priority(&self, file: FileNo) -> Option<Priority> {
-        self.downloads.get(&file).map(|download| download.rank.priority.0)
-    }
-
     /// Gives a file another place among the others. Requests that are out stay out: what they bring is not asked for again.
     pub fn prioritise(&mut self, file: FileNo, priority: Priority) {
         let Some(download) = self.downloads.get_mut(&file) else { return };

@@ -137,6 +137,27 @@ fn a_file_of_high_priority_comes_first() {
 }
 
 #[test]
+fn the_order_of_files_changes_when_the_user_says_so() {
+    let now = beginning();
+    let mut scheduler = one_file(MIB << 10, 1, now);
+    scheduler.add(FileNo(1), with_hashes(100 * MIB));
+    scheduler.handle_source(FileNo(1), peer(0), now);
+    let first_asked = |scheduler: &mut Scheduler| {
+        scheduler.handle_disconnected(peer(0), now); // what was asked for is asked for again
+        scheduler.handle_connected(peer(0));
+        let What::Piece { file, .. } = all(scheduler, now)[0].what else { panic!("a piece is asked for") };
+        file
+    };
+    assert_eq!(first_asked(&mut scheduler), FileNo(0), "who was wanted first comes first");
+    scheduler.prioritise(FileNo(1), Priority::High);
+    assert_eq!(first_asked(&mut scheduler), FileNo(1));
+    scheduler.prioritise(FileNo(1), Priority::Normal);
+    assert_eq!(first_asked(&mut scheduler), FileNo(0), "back in its turn");
+    scheduler.prioritise(FileNo(0), Priority::Low);
+    assert_eq!(first_asked(&mut scheduler), FileNo(1));
+}
+
+#[test]
 fn a_file_that_is_read_as_it_comes_is_asked_for_in_order() {
     let now = beginning();
     let mut scheduler = Scheduler::new(Config::default(), 1);

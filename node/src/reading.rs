@@ -18,6 +18,8 @@ use crate::store::{SharedFile, open_whole};
 const MOST: u64 = 256 << 10;
 /// How often it is looked whether a piece has come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a reader waits for a download that has just begun: until somebody has told how large the file is.
+const BEGINNING: Duration = Duration::from_secs(10);
 /// How long a reader waits for a piece; a player asks again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,23 +42,30 @@ enum Place {
 }
 
 impl Node {
-    /// Opens a download to be read.
+    /// Opens a download to be read. Waits for one that is just beginning: who asked for a film wants to see it at once.
     ///
     /// # Errors
     /// When there is none of that number, nobody has told how large it is yet, or its file is gone.
     pub(crate) async fn read_download(&self, id: u64) -> Result<Reading, CommandError> {
         let missing = || CommandError::new(Failure::NotFound, format!("there is no download {id}; `potluck downloads` lists them"));
-        let look = self.downloads().look(id).await.ok_or_else(missing)?;
-        let (size, place) = match look.content {
-            Content::Whole(path) => open(path).await?,
-            Content::Growing { content_id, geometry } => (geometry.size(), Place::Growing { content_id, geometry }),
-            Content::Nothing => {
-                let message = format!("nothing of {} has come yet; try again in a moment", look.line.name);
-                return Err(CommandError::new(Failure::NoSource, message));
-            }
-        };
-        let (name, content_id) = (look.line.name, look.line.content_id);
-        Ok(Reading { downloads: self.downloads().clone(), id, name, content_id, size, place })
+        let deadline = now() + BEGINNING;
+        loop {
+            let look = self.downloads().look(id).await.ok_or_else(missing)?;
+            let (size, place) = match look.content {
+                Content::Whole(path) => open(path).await?,
+                Content::Growing { content_id, geometry } => (geometry.size(), Place::Growing { content_id, geometry }),
+                Content::Nothing if !matches!(look.line.state.as_str(), "paused" | "failed") && now() < deadline => {
+                    sleep(LOOK_INTERVAL).await;
+                    continue;
+                }
+                Content::Nothing => {
+                    let message = format!("nothing of {} has come yet; try again in a moment", look.line.name);
+                    return Err(CommandError::new(Failure::NoSource, message));
+                }
+            };
+            let (name, content_id) = (look.line.name, look.line.content_id);
+            return Ok(Reading { downloads: self.downloads().clone(), id, name, content_id, size, place });
+        }
     }
 }
 

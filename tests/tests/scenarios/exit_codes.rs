@@ -51,7 +51,8 @@ fn each_verb_ends_with_its_code_and_each_failure_with_its_sentence() -> Result {
     bob.find("long.flac", 1)?;
     let plain = town.path("plain").display().to_string();
     let someone = town.potluck("eve", &["id"])?.ok()?.only()?["peer_id"].as_str().unwrap_or_default().to_owned();
-    let elsewhere = format!("{}/p2p/{someone}", split_address(tracker.address())?.0);
+    let (place, whom) = split_address(tracker.address())?;
+    let elsewhere = format!("{place}/p2p/{someone}");
     let (unknown, got) = ("9f".repeat(32), bob.download_dir().join("other.flac").display().to_string());
     std::fs::write(bob.download_dir().join("live.flac"), "in the way")?;
     let nobody = ["--tracker", "/ip4/127.0.0.1/tcp/1"];
@@ -132,7 +133,7 @@ fn each_verb_ends_with_its_code_and_each_failure_with_its_sentence() -> Result {
             return;
         }
         assert!(stderr.lines().any(|line| line.starts_with("error: ")), "{line:?} says why: {stderr}");
-        let [line, stderr] = [line.join(" "), stderr.to_owned()].map(|text| steady(&text.replace(&someone, "SOMEONE"), &town, ada.peer_id()));
+        let [line, stderr] = [line.join(" "), stderr.to_owned()].map(|text| steady(&text.replace(&someone, "SOMEONE").replace(whom, "TRACKER"), &town, ada.peer_id()));
         told.push_str(&format!("$ potluck {}\n{stderr}-> {code}\n\n", line.trim_end()));
     };
     for (data_dir, line, code) in table {

@@ -1,13 +1,17 @@
 //! Looking into the folders of a peer, or into our own shares, a level at a time.
 
+use std::time::Duration;
+
 use libp2p::PeerId;
 use potluck_common::peer::PeerKey;
 use potluck_common::share_path::SharePath;
 use potluck_common::transport::peer_of;
 use potluck_common::wire::Refusal;
 use potluck_common::wire::index::{Answer, Cursor, Entry, List, Request};
+use tokio::time::sleep;
 
 use crate::asking::{Asking, Unanswered};
+use crate::clock::now;
 use crate::commands::{Lines, entry_line};
 use crate::core::audience::Reader;
 use crate::core::folder_view::{Child, FolderView};
@@ -19,6 +23,10 @@ use crate::types::{FolderLine, Item, PageNote};
 const LISTED: u32 = 256;
 /// Most pages that one view may take: a folder with so many subfolders is told in parts.
 const MAX_STEPS: usize = 400;
+/// How long a look at our own shares waits after the start: a million files are read in half of it.
+const READING: Duration = Duration::from_secs(10);
+/// How often it is looked whether they are.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// What this node calls itself here.
 const MYSELF: &str = "me";
 
@@ -36,12 +44,12 @@ impl Node {
         let folder = folder.map(SharePath::parse).transpose().map_err(|error| CommandError::new(Failure::Usage, error.to_string()))?;
         let (from_start, mut view) = (after.is_none(), FolderView::new(folder.clone(), after, limit.max(1) as usize));
         if peer == MYSELF {
-            self.look_at_own(folder.as_ref(), &mut view);
+            self.look_at_own(folder.as_ref(), &mut view).await?;
         } else {
             self.someone_to_ask().await?;
             let key = self.asking().resolve_peer(peer).await?;
             match self.is_me(&key) {
-                true => self.look_at_own(folder.as_ref(), &mut view),
+                true => self.look_at_own(folder.as_ref(), &mut view).await?,
                 false => self.asking().look_at(key, folder.as_ref(), &mut view).await?,
             }
         }
@@ -62,12 +70,21 @@ impl Node {
         Ok(())
     }
 
-    fn look_at_own(&self, folder: Option<&SharePath>, view: &mut FolderView) {
+    async fn look_at_own(&self, folder: Option<&SharePath>, view: &mut FolderView) -> Result<(), CommandError> {
+        let deadline = now() + READING;
+        while self.shares().lock().is_filling() {
+            if now() >= deadline {
+                let message = "the node still reads what its shares held when it last ran; try again in a moment";
+                return Err(CommandError::new(Failure::Unreachable, message));
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
         while view.wants_more() {
             let after = view.next().map(ToOwned::to_owned);
             let (entries, next) = self.shares().lock().list_for(&Reader::Me, folder, after.as_deref(), LISTED as usize);
             view.handle_page(entries, next.is_some());
         }
+        Ok(())
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Table {
     pub(crate) journal: Journal,
     /// What of them is found by everybody.
     index: Index,
+    /// Whether the indexes do not have yet all that was taken over from the last run.
+    is_filling: bool,
 }
 
 /// One share.
@@ -116,8 +118,14 @@ pub(crate) struct FoundFile {
 
 impl Shares {
     pub(crate) fn new(epoch: u64, namespace: Namespace) -> Self {
-        let table =
-            Table { namespace, shares: BTreeMap::new(), offers: Offers::default(), journal: Journal::new(epoch), index: own_index() };
+        let table = Table {
+            namespace,
+            shares: BTreeMap::new(),
+            offers: Offers::default(),
+            journal: Journal::new(epoch),
+            index: own_index(),
+            is_filling: false,
+        };
         Self { table: Mutex::new(table), revision: watch::Sender::new(0), tending: Mutex::new(()), written: Mutex::new(0) }
     }
 

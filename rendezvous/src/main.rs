@@ -9,14 +9,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use potluck_rendezvous::{AdminError, Config, TrackerError, administer, run};
+use potluck_rendezvous::{AdminError, AdminRequest, Config, TrackerError, administer, run};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, LogFormat};
 use output::Output;
-use verbs::Verb;
+use verbs::Task;
 
 /// glibc's allocator gives memory back after each message and asks for it again: a fifth of the time of a busy tracker.
 /// mimalloc keeps a third more of what an index no longer needs (docs/BENCHMARKS.md).
@@ -32,7 +32,13 @@ fn main() -> ExitCode {
     start_log(cli.verbose, cli.log_format);
     raise_file_limit();
     let done = match cli.verb.take() {
-        Some(verb) => cli.data_dir().map_err(Failure::Usage).and_then(|data_dir| ask(&data_dir, verb, &output)),
+        Some(verb) => match verb.into_task() {
+            Task::Ask(request) => cli.data_dir().map_err(Failure::Usage).and_then(|data_dir| ask(&data_dir, request, &output)),
+            Task::Print(text) => {
+                output::print(&text);
+                Ok(())
+            }
+        },
         None => cli.into_config().map_err(Failure::Usage).and_then(|config| serve(config, output)),
     };
     match done {
@@ -88,9 +94,9 @@ impl Failure {
 }
 
 /// Asks the tracker of a data folder, running or not.
-fn ask(data_dir: &Path, verb: Verb, output: &Output) -> Result<(), Failure> {
+fn ask(data_dir: &Path, request: AdminRequest, output: &Output) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(administer(data_dir, verb.into_request()))?;
+    let answer = runtime.block_on(administer(data_dir, request))?;
     output.answer(&answer);
     Ok(())
 }

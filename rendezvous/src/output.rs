@@ -102,6 +102,11 @@ pub(crate) fn complain(failure: &impl std::fmt::Display) {
 /// What a private tracker says when it is up.
 const PRIVATE: &str = "\nThe tracker is up and private. Invite one more with:\n  potluck-tracker invite create\nCtrl-C stops it.\n";
 
+/// Prints text as it is.
+pub(crate) fn print(text: &str) {
+    let _nobody_reads = stdout().write_all(text.as_bytes());
+}
+
 fn print_json(line: &impl Serialize) {
     print_text(&serde_json::to_string(line).unwrap_or_default());
 }

@@ -1,11 +1,14 @@
-//! The verbs of whoever runs a private tracker: `invite` and `members`.
+//! The verbs of whoever runs a tracker.
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, CommandFactory, Subcommand};
+use clap_complete::Shell;
 use potluck_common::invitation::Place;
 use potluck_common::namespace::Namespace;
 use potluck_rendezvous::AdminRequest;
+
+use crate::cli::Cli;
 
 /// What to do instead of running a tracker.
 #[derive(Clone, Debug, Subcommand)]
@@ -24,6 +27,24 @@ pub(crate) enum Verb {
     /// See who is a member of a private tracker, and end memberships
     #[command(subcommand)]
     Members(MembersVerb),
+    /// Print a script that completes the verbs in a shell
+    #[command(after_help = "Example:\n  potluck-tracker completions bash > /etc/bash_completion.d/potluck-tracker")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  potluck-tracker man | man -l -")]
+    Man,
+}
+
+/// What a verb comes to.
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    /// Something that the tracker of the data folder does.
+    Ask(AdminRequest),
+    /// Text that is printed as it is.
+    Print(String),
 }
 
 /// What `invite` takes.
@@ -86,9 +107,18 @@ pub(crate) enum MembersVerb {
 struct Expiry(Option<Duration>);
 
 impl Verb {
-    /// What the tracker is asked.
-    pub(crate) fn into_request(self) -> AdminRequest {
-        match self {
+    /// What is to be done.
+    pub(crate) fn into_task(self) -> Task {
+        let mut text = Vec::new();
+        Task::Ask(match self {
+            Self::Completions { shell } => {
+                clap_complete::generate(shell, &mut Cli::command(), "potluck-tracker", &mut text);
+                return Task::Print(String::from_utf8_lossy(&text).into_owned());
+            }
+            Self::Man => {
+                let _memory_takes_it = clap_mangen::Man::new(Cli::command()).render(&mut text);
+                return Task::Print(String::from_utf8_lossy(&text).into_owned());
+            }
             Self::Status => AdminRequest::Status,
             Self::Page => AdminRequest::Page,
             Self::Invite(InviteVerb::Create(args)) => AdminRequest::Invite {
@@ -102,7 +132,7 @@ impl Verb {
             Self::Invite(InviteVerb::Revoke { id }) => AdminRequest::RevokeInvitation { id },
             Self::Members(MembersVerb::Ls) => AdminRequest::Members,
             Self::Members(MembersVerb::Revoke { member }) => AdminRequest::RevokeMember { name: member },
-        }
+        })
     }
 }
 
@@ -117,6 +147,14 @@ fn expiry(text: &str) -> Result<Expiry, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_manual_page_and_the_completions_know_the_verbs() {
+        for verb in [Verb::Man, Verb::Completions { shell: Shell::Bash }] {
+            let Task::Print(text) = verb.into_task() else { panic!("it is printed") };
+            assert!(["invite", "members", "status", "completions"].iter().all(|verb| text.contains(verb)), "{text}");
+        }
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() {

@@ -235,13 +235,11 @@ impl Engine {
             self.keep_choices(&[no]); // it is newer than the record that was put meanwhile
         }
         match there {
-            Ok(There::Nothing) => {
-                match self.files.get(&no).map(|file| file.phase.clone()) {
-                    Some(Phase::Checking) if self.becomes_twin(no) => {}
-                    Some(Phase::Checking | Phase::Finishing) => self.fetch_now(no),
-                    _ => {}
-                }
-            }
+            Ok(There::Nothing) => match self.files.get(&no).map(|file| file.phase.clone()) {
+                Some(Phase::Checking) if self.becomes_twin(no) => {}
+                Some(Phase::Checking | Phase::Finishing) => self.fetch_now(no),
+                _ => {}
+            },
             Ok(There::Pieces { hashes, verified }) => {
                 self.take_pieces(no, hashes, verified);
                 if self.files.get(&no).is_some_and(|file| file.phase != Phase::Paused) {

@@ -92,14 +92,7 @@ impl Engine {
         file.jobs.push(self.next_job);
         let stream = Stream { file: no, shelf: Arc::clone(&file.shelf), ready: watched, commands: self.commands.clone(), next: 0, told: 0 };
         self.insert(no, file);
-        let want = Want {
-            content_id: wish.content_id,
-            size: wish.size,
-            hashes: None,
-            verified: None,
-            priority,
-            in_order: true,
-        };
+        let want = Want { content_id: wish.content_id, size: wish.size, hashes: None, verified: None, priority, in_order: true };
         self.scheduler.add(no, want);
         self.scheduler.set_horizon(no, HORIZON);
         for source in wish.sources.iter().filter_map(key_of) {

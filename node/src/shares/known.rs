@@ -35,6 +35,7 @@ impl Shares {
         match table.take_over(data_dir, numbering) {
             Ok(None) => {}
             Ok(Some(changes)) => {
+                table.is_filling = true;
                 *self.written.lock().unwrap_or_else(PoisonError::into_inner) = changes;
                 tracing::debug!(files = table.journal.files(), "what the shares held is known");
             }
@@ -93,8 +94,8 @@ impl Shares {
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) == changes
     }
 
-    /// Puts what was taken over into the indexes: until then, searches of others' at this node do not find all of it. Takes
-    /// seconds for a million files, and breaks off when `stop` says so.
+    /// Puts what was taken over into the indexes: until then, others who ask this node are told that its answers are not
+    /// complete. Takes seconds for a million files, and breaks off when `stop` says so.
     pub(crate) fn fill_indexes(&self, stop: &dyn Fn() -> bool) {
         let limited: Vec<Option<String>> = self.lock().shares.keys().cloned().map(Some).collect();
         for share in limited.into_iter().chain([None]) {
@@ -109,6 +110,7 @@ impl Shares {
                 self.tend_index();
             }
         }
+        self.lock().is_filling = false;
     }
 }
 

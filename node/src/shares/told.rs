@@ -24,6 +24,16 @@ impl Table {
 
     /// The answer to a reader's request; `None` for those that only a tracker knows.
     pub(crate) fn answer_for(&self, reader: &Reader, myself: &impl Directory, request: &Request) -> Option<Answer> {
+        let told = self.told(reader, myself, request)?;
+        Some(if self.is_filling { of_part(told) } else { told })
+    }
+
+    /// Whether what is told is not all that there is: for some seconds after the start of a node with large shares.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.is_filling
+    }
+
+    fn told(&self, reader: &Reader, myself: &impl Directory, request: &Request) -> Option<Answer> {
         let shelves = self.shelves(reader);
         match (shelves.as_slice(), request) {
             ([everybody], _) => answer(everybody, myself, request),
@@ -69,6 +79,15 @@ impl Table {
             next = entries.last().map(|entry| entry.path.to_string());
         }
         ListPage { entries: Bounded::truncated(entries), next: next.as_deref().map(Text::truncated) }
+    }
+}
+
+/// What is said instead of an answer that knows a part only: hits, and that there are more; otherwise to try again.
+fn of_part(told: Answer) -> Answer {
+    match told {
+        Answer::Search(page) if !page.hits.is_empty() => Answer::Search(SearchPage { more: true, ..page }),
+        Answer::Search(_) | Answer::List(_) | Answer::Sources(_) => Answer::Refused { why: Refusal::Unavailable },
+        other => other,
     }
 }
 
@@ -230,6 +249,24 @@ mod tests {
         assert_eq!(theirs.found[0].path.as_ref().map(ToString::to_string).as_deref(), Some("open/b"));
         let kept = |id, reader| shares.lock().is_kept_from(&id, &Reader::Peer(peer(reader)));
         assert!(kept(a, 3) && kept(a, 2) && !kept(a, 1) && !kept(b, 3));
+    }
+
+    #[test]
+    fn an_answer_says_when_it_knows_a_part_only() {
+        let shares = shares(&["secret/tune 1", "open/tune 2"]);
+        let ask = |reader: u32, request: &Request| shares.lock().answer_for(&Reader::Peer(peer(reader)), &myself(), request).unwrap();
+        let search =
+            |text: &str| Request::Search(Search { namespace: Namespace::default(), text: Text::truncated(text), after: None, limit: 10 });
+        let list = Request::List(List { namespace: Namespace::default(), peer: peer(0), under: None, after: None, limit: 10 });
+        let later = Answer::Refused { why: Refusal::Unavailable };
+        for reader in [1, 3] {
+            shares.lock().is_filling = true;
+            assert!(matches!(ask(reader, &search("tune")), Answer::Search(page) if page.more && !page.hits.is_empty()));
+            assert_eq!((ask(reader, &search("flute")), ask(reader, &list)), (later.clone(), later.clone()));
+            shares.fill_indexes(&|| false);
+            assert!(matches!(ask(reader, &search("tune")), Answer::Search(page) if !page.more));
+            assert!(matches!(ask(reader, &list), Answer::List(page) if !page.entries.is_empty()));
+        }
     }
 
     #[test]

@@ -133,7 +133,8 @@ fn each_verb_ends_with_its_code_and_each_failure_with_its_sentence() -> Result {
             return;
         }
         assert!(stderr.lines().any(|line| line.starts_with("error: ")), "{line:?} says why: {stderr}");
-        let [line, stderr] = [line.join(" "), stderr.to_owned()].map(|text| steady(&text.replace(&someone, "SOMEONE").replace(whom, "TRACKER"), &town, ada.peer_id()));
+        let [line, stderr] = [line.join(" "), stderr.to_owned()]
+            .map(|text| steady(&text.replace(&someone, "SOMEONE").replace(whom, "TRACKER"), &town, ada.peer_id()));
         told.push_str(&format!("$ potluck {}\n{stderr}-> {code}\n\n", line.trim_end()));
     };
     for (data_dir, line, code) in table {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use potluck_tests::browser::Browser;
 use potluck_tests::clock::{eventually, now, pause};
 use potluck_tests::process::Process;
 use potluck_tests::{Result, town::Node, town::Town};
@@ -61,6 +62,26 @@ fn timed(node: &Node, path: &str) -> Result<Duration> {
     Ok(best)
 }
 
+/// Opens the page of one node in a browser at the files of another, as somebody does who has kept the address; tells how long it took.
+fn look_at_page(at: &Node, of: &Node) -> Result<String> {
+    let Some(browser) = Browser::start()? else { return Ok("no browser".to_owned()) };
+    let mut told = String::new();
+    let way_in = at.verb(&["page"])?.ok()?.only()?.clone();
+    browser.open(way_in["link"].as_str().unwrap_or_default())?;
+    browser.find("#q")?;
+    for place in ["", "music", "music%2Fartist%20050%2Falbum%2050"] {
+        browser.open("about:blank")?;
+        browser.open(&format!("{}#peers/{}/{place}", way_in["address"].as_str().unwrap_or_default(), of.peer_id()))?;
+        let rows = eventually(LONG, "the files are listed", || {
+            Ok(browser.run("return document.querySelector('.list .row') ? performance.now() : null")?.as_f64())
+        })?;
+        let painted = browser.first_paint()?;
+        told.push_str(&format!("in a browser `{place}`: first picture after {painted:?}, its files after {rows:.0} ms\n"));
+        assert!(painted < Duration::from_secs(1) && rows < 1000.0, "{told}");
+    }
+    Ok(told)
+}
+
 #[test]
 #[ignore = "makes a million files; measures"]
 fn a_million_files_are_found_in_half_a_minute_and_after_a_restart_in_seconds() -> Result {
@@ -106,6 +127,7 @@ fn a_million_files_are_found_in_half_a_minute_and_after_a_restart_in_seconds() -
         timed(&bob, "/api/v1/status")?
     );
     assert!(root < Duration::from_secs(1) && folder < Duration::from_secs(1));
+    println!("{}", look_at_page(&bob, &ada)?);
     println!("tracker: {} MiB", tracker.process().vitals()?.memory / MIB);
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! G079: what others call their files, folders and themselves is text on the page, whatever it would be as markup.
 
-
 use potluck_tests::browser::Browser;
 use potluck_tests::clock::{PATIENCE, eventually};
 use potluck_tests::{Result, town::Town, tree};

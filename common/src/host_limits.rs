@@ -1,7 +1,9 @@
 //! How many connections may come from one address and from one network: identities are free, addresses are not.
 //!
 //! Connections are counted from the first byte of their handshake to their end, so that the same number bounds the
-//! handshakes of one address. What the own machine does is not limited unless told so.
+//! handshakes of one address. Handshakes that are not finished are rationed by network besides, and more sternly the fewer are left:
+//! who wants to fill all 256 with silence needs addresses in 76 networks, and until then there is room for somebody from elsewhere.
+//! What the own machine does is not limited unless told so.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,6 +14,7 @@ use libp2p::PeerId;
 use libp2p::connection_limits::Exceeded;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
+use libp2p::swarm::behaviour::ConnectionEstablished;
 use libp2p::swarm::{
     ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, ListenError, ListenFailure, NetworkBehaviour, THandler, THandlerInEvent,
     THandlerOutEvent, ToSwarm, dummy,
@@ -34,6 +37,8 @@ pub struct HostLimits {
     pub per_network: u64,
     /// New ones from one address.
     pub connects: Rate,
+    /// Handshakes at once, from wherever.
+    pub pending: u64,
     /// How long a peer that was cut off stays out.
     pub ban: Duration,
     /// Whether connections from this machine count too.
@@ -48,6 +53,7 @@ impl HostLimits {
             per_address: limits.connections_per_address,
             per_network: limits.connections_per_network,
             connects: limits.connect_rate(),
+            pending: limits.pending,
             ban: Duration::from_secs(limits.ban_seconds),
             loopback_too,
         }
@@ -60,6 +66,9 @@ pub enum NotLetIn {
     /// There are as many from there as there may be.
     #[error("too many connections from {0}")]
     TooMany(IpAddr),
+    /// Too many from there have not finished their handshakes.
+    #[error("too many handshakes at once from the network {0}")]
+    TooManyAtOnce(IpAddr),
     /// They come too fast.
     #[error("new connections from {0} come too fast")]
     TooFast(IpAddr),
@@ -78,6 +87,10 @@ pub struct Behaviour {
     connections: HashMap<ConnectionId, IpAddr>,
     addresses: HashMap<IpAddr, u64>,
     networks: HashMap<IpAddr, u64>,
+    /// The networks of those that have not finished their handshakes.
+    pending: HashMap<ConnectionId, IpAddr>,
+    /// How many these are, by network.
+    pending_networks: HashMap<IpAddr, u64>,
     /// New connections by address.
     connects: HashMap<IpAddr, Allowance>,
     /// Peers that were cut off, and until when they stay out.
@@ -95,6 +108,8 @@ impl Behaviour {
             connections: HashMap::new(),
             addresses: HashMap::new(),
             networks: HashMap::new(),
+            pending: HashMap::new(),
+            pending_networks: HashMap::new(),
             connects: HashMap::new(),
             banned: HashMap::new(),
         }
@@ -140,6 +155,10 @@ impl Behaviour {
             self.tally.count(Stop::ConnectionsPerNetwork);
             return Err(NotLetIn::TooMany(network));
         }
+        if count(&self.pending_networks, network) >= self.handshakes_a_network() {
+            self.tally.count(Stop::Pending);
+            return Err(NotLetIn::TooManyAtOnce(network));
+        }
         if !self.may_connect(address) {
             self.tally.count(Stop::Connects);
             return Err(NotLetIn::TooFast(address));
@@ -147,8 +166,31 @@ impl Behaviour {
         if self.connections.insert(connection, ip).is_none() {
             *self.addresses.entry(address).or_default() += 1;
             *self.networks.entry(network).or_default() += 1;
+            self.pending.insert(connection, network);
+            *self.pending_networks.entry(network).or_default() += 1;
         }
         Ok(())
+    }
+
+    /// How many handshakes at once a network may have now: of the first half of all an eighth of all, of the next quarter a 32nd, and the
+    /// last quarter is for networks that have none.
+    fn handshakes_a_network(&self) -> u64 {
+        let all = self.limits.pending;
+        let free = all.saturating_sub(self.pending.len() as u64);
+        let share = if free > all / 2 {
+            all / 8
+        } else if free > all / 4 {
+            all / 32
+        } else {
+            0
+        };
+        share.max(u64::from(free > 0))
+    }
+
+    fn handle_established(&mut self, connection: ConnectionId) {
+        if let Some(network) = self.pending.remove(&connection) {
+            leave(&mut self.pending_networks, network);
+        }
     }
 
     fn may_connect(&mut self, address: IpAddr) -> bool {
@@ -160,6 +202,7 @@ impl Behaviour {
     }
 
     fn handle_gone(&mut self, connection: ConnectionId) {
+        self.handle_established(connection);
         if let Some(ip) = self.connections.remove(&connection) {
             leave(&mut self.addresses, subscriber(ip));
             leave(&mut self.networks, network(ip));
@@ -245,6 +288,7 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { connection_id, .. }) => self.handle_established(connection_id),
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. })
             | FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => self.handle_gone(connection_id),
             _ => {}
@@ -292,6 +336,12 @@ mod tests {
     }
 
     fn come(behaviour: &mut Behaviour, number: u64, ip: &str) -> Result<(), NotLetIn> {
+        let begun = begin(behaviour, number, ip);
+        behaviour.handle_established(ConnectionId::new_unchecked(number as usize));
+        begun
+    }
+
+    fn begin(behaviour: &mut Behaviour, number: u64, ip: &str) -> Result<(), NotLetIn> {
         behaviour.handle_come(ConnectionId::new_unchecked(number as usize), ip.parse().unwrap())
     }
 
@@ -335,6 +385,25 @@ mod tests {
         assert_eq!(come(&mut behaviour, 3001, "2001:db8:8::1"), Ok(()));
     }
 
+    /// G053, G057.
+    #[test]
+    fn silence_leaves_room_for_handshakes_from_elsewhere() {
+        let (mut behaviour, tally) = behaviour(limits());
+        let all = limits().pending;
+        let fill = |behaviour: &mut Behaviour, network: u64| {
+            (0..all).filter(|n| begin(behaviour, network * all + n, &format!("203.0.{network}.{n}")).is_ok()).count() as u64
+        };
+        let taken: Vec<u64> = (0..76).map(|network| fill(&mut behaviour, network)).collect();
+        assert_eq!(taken, [vec![all / 8; 4], vec![all / 32; 8], vec![1; 64]].concat());
+        assert_eq!(counted(&tally, "pending"), 76 * all - all);
+        assert!(begin(&mut behaviour, 1_000_000, "198.51.100.1").is_err(), "all are taken");
+        behaviour.handle_gone(ConnectionId::new_unchecked(7));
+        assert!(begin(&mut behaviour, 1_000_001, "203.0.0.7").is_err(), "not for those who have some already");
+        assert_eq!(begin(&mut behaviour, 1_000_002, "198.51.100.1"), Ok(()));
+        (0..76 * all).for_each(|number| behaviour.handle_established(ConnectionId::new_unchecked(number as usize)));
+        assert_eq!(fill(&mut behaviour, 100), all / 8, "whoever is through holds up nobody");
+    }
+
     /// G018, G053.
     #[test]
     fn who_connects_and_leaves_without_end_is_let_in_so_often_and_no_more() {
@@ -376,6 +445,7 @@ mod tests {
         assert!(behaviour.connects.len() <= MAX_REMEMBERED && behaviour.banned.len() <= MAX_REMEMBERED);
         (0..MAX_REMEMBERED as u64 + 10).for_each(|number| behaviour.handle_gone(ConnectionId::new_unchecked(number as usize)));
         assert!(behaviour.connections.is_empty() && behaviour.addresses.is_empty() && behaviour.networks.is_empty());
+        assert!(behaviour.pending.is_empty() && behaviour.pending_networks.is_empty());
     }
 
     #[test]

@@ -43,8 +43,8 @@ impl NetLimits {
     pub fn of_tracker() -> Self {
         Self {
             connections: 10_000,         // one costs about 41 KiB, all of them 400 MiB
-            pending: 256,                // each costs half a millisecond of one core
-            connections_per_peer: 4,     // TCP and QUIC, and as many that are dead but not given up yet
+            pending: 256, // each costs half a millisecond of one core; one network has an eighth at most: a long path needs 24
+            connections_per_peer: 4, // TCP and QUIC, and as many that are dead but not given up yet
             connections_per_address: 64, // the nodes of a household or an office behind one router, each with TCP and QUIC
             connections_per_network: 256,
             connects: (64, 4),   // all of a household at once, then those who try again
@@ -59,7 +59,7 @@ impl NetLimits {
     #[must_use]
     pub fn of_node() -> Self {
         // A long path is given up to 24 connections by each side.
-        Self { connections: 512, pending: 64, connections_per_peer: 32, ..Self::of_tracker() }
+        Self { connections: 512, connections_per_peer: 32, ..Self::of_tracker() }
     }
 
     /// All of them, to be set and shown.

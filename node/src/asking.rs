@@ -33,8 +33,10 @@ use crate::whereabouts::Whereabouts;
 const MAX_PAGES: usize = 2000;
 /// Most hits of a search whose sources are looked up before anybody asks: who finds so few has found it.
 const MAX_LOOKED_AHEAD: usize = 8;
-/// How long a search waits for one party: one that is slow or gone must not hold up the others.
+/// How long a search waits for one party.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(4);
+/// How long a search waits for others once one party has answered: those that are slow or gone must not hold it up.
+const LATE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long after a party said that it is busy it is asked again: as long as it takes to serve 50 others, for who asks on is cut off.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 

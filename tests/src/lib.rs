@@ -17,6 +17,7 @@
 //! | [`postgres`] | a real database server in a temporary folder |
 //! | [`disk`] | a file system whose power can be cut |
 //! | [`stranger`] | one that throws bytes at a tracker or a node |
+//! | [`elsewhere`] | connections that come from thousands of addresses |
 //! | [`grammar`] | what can be typed, as the help tells it |
 //! | [`schema`] | what lines of JSON look like |
 //! | [`siege`] | what must hold after every attack |
@@ -35,6 +36,7 @@ pub mod browser;
 pub mod clock;
 pub mod conformance;
 pub mod disk;
+pub mod elsewhere;
 pub mod failure;
 pub mod film;
 pub mod grammar;

@@ -65,7 +65,9 @@ impl<W: Send + 'static> Readers<W> {
     /// # Errors
     /// When too many wait.
     pub(super) fn ask(&mut self, request: Request, waiter: W) -> Result<(), W> {
-        self.questions.try_send((request, waiter)).map_err(|(TrySendError::Full((_, waiter)) | TrySendError::Disconnected((_, waiter)))| waiter)
+        self.questions
+            .try_send((request, waiter))
+            .map_err(|(TrySendError::Full((_, waiter)) | TrySendError::Disconnected((_, waiter)))| waiter)
     }
 
     /// What is answered by now, at least one. Dropping the future loses nothing.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a scenario that cannot go on has failed")]
 
 mod a_changing_file;
+mod a_crowd_at_the_tracker;
 mod a_download_to_a_pipe;
 mod a_folder_is_downloaded;
 mod a_killed_download_goes_on;

@@ -12,7 +12,7 @@ use potluck_common::search::answer::{Card, Directory, is_named};
 use potluck_common::transport::key_of;
 use potluck_common::wire::index::{Address, Answer, List, ListPage, Nickname, PeerInfo, PeersPage, Request, Search, Sources};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::core::audience::Reader;
 use crate::indexer::Indexer;
@@ -26,7 +26,14 @@ const MAX_HURRIED: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Browse {
     setup: Arc<Setup>,
-    running: Arc<Semaphore>,
+    searches: Searches,
+}
+
+/// The searches and listings that run: so many at a time.
+#[derive(Clone, Debug)]
+struct Searches {
+    free: Arc<Semaphore>,
+    tally: Tally,
 }
 
 /// What the answers are made from.
@@ -66,11 +73,27 @@ impl Directory for Myself {
     }
 }
 
+impl Searches {
+    fn new(most: u64, tally: Tally) -> Self {
+        let most = usize::try_from(most.max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(most)), tally }
+    }
+
+    /// Begins one, which runs until what is returned is dropped; `None` when as many run as may.
+    fn begin(&self) -> Option<SemaphorePermit<'_>> {
+        let begun = self.free.try_acquire().ok();
+        if begun.is_none() {
+            self.tally.count(Stop::Requests);
+        }
+        begun
+    }
+}
+
 impl Browse {
     /// Answers; `most` at a time, those beyond are told that we are busy.
     pub(crate) fn new(setup: Setup, most: u64) -> Self {
-        let most = usize::try_from(most.max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { setup: Arc::new(setup), running: Arc::new(Semaphore::new(most)) }
+        let searches = Searches::new(most, setup.tally.clone());
+        Self { setup: Arc::new(setup), searches }
     }
 
     /// Answers a request in a task of its own. Never waits.
@@ -101,10 +124,7 @@ impl Browse {
         if *namespace != self.setup.namespace {
             return refused(Refusal::NotFound);
         }
-        let Ok(_running) = self.running.try_acquire() else {
-            self.setup.tally.count(Stop::Requests);
-            return refused(Refusal::Busy);
-        };
+        let Some(_running) = self.searches.begin() else { return refused(Refusal::Busy) };
         let this = self.clone();
         let answered = tokio::task::spawn_blocking(move || this.look_up(&reader, &request)).await;
         answered.unwrap_or(Answer::Refused { why: Refusal::Unavailable })
@@ -131,5 +151,24 @@ impl Browse {
     fn hurry(&self, page: &ListPage) {
         let unhashed = page.entries.iter().filter(|entry| entry.content_id.is_none());
         unhashed.take(MAX_HURRIED).for_each(|entry| self.setup.indexer.hurry(&entry.path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// G053.
+    #[test]
+    fn as_many_searches_run_as_may_and_one_more_is_refused_and_counted() {
+        let tally = Tally::default();
+        let refused = || tally.counts().into_iter().find_map(|(name, count)| (name == "requests").then_some(count));
+        let searches = Searches::new(4, tally.clone());
+        let mut running: Vec<_> = (0..4).map_while(|_| searches.begin()).collect();
+        assert_eq!((running.len(), refused()), (4, Some(0)));
+        assert!(searches.begin().is_none());
+        assert_eq!(refused(), Some(1));
+        running.pop();
+        assert!(searches.begin().is_some(), "one has ended");
     }
 }

@@ -315,6 +315,7 @@ mod tests {
         }
     }
 
+    /// G053.
     #[test]
     fn what_comes_beyond_the_bounds_is_refused_as_busy() {
         let now = beginning();

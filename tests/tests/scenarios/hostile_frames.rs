@@ -12,6 +12,7 @@ use potluck_common::transport::key_of;
 use potluck_common::wire::index::{self, Answer, List};
 use potluck_common::wire::{Bounded, MAX_INDEX_MESSAGE_BYTES, MAX_PIECE_REQUEST_BYTES, Refusal, piece::Header, piece::Request};
 use potluck_tests::process::Process;
+use potluck_tests::siege::endures;
 use potluck_tests::stranger::{Door, Reply, Stranger};
 use potluck_tests::town::{NAMESPACE, Town, split_address};
 use potluck_tests::{Failure, Result, tree};
@@ -97,11 +98,7 @@ fn a_node_survives_bytes_that_are_no_messages() -> Result {
     let town = Town::new()?;
     let hash = tree::file(&town.path("music/live.flac"), 32, 3 << 20)?;
     let ada = town.node("ada").share(&town.path("music")).start_ready()?;
-    survives(ada.process(), ada.address())?;
-    let bob = town.node("bob").start_ready()?;
-    bob.verb(&["dial", ada.address()])?.ok()?;
-    bob.download(&[&hash])?.ok()?;
-    Ok(())
+    endures(&town, &ada, &hash, GROWTH, || survives(ada.process(), ada.address()))
 }
 
 #[test]

@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
@@ -133,13 +135,11 @@ impl Asking {
 
     /// Searches at every tracker and every dialled peer at once; best hits first, one hit a content.
     pub(crate) async fn search(&self, text: &str, limit: u32) -> Joined {
-        let asks = self.parties().into_iter().map(|party| async move {
-            let answer = tokio::time::timeout(SEARCH_PATIENCE, self.search_one(party, text, limit)).await;
-            (party, answer.unwrap_or(Err(Unanswered::TooSlow)))
-        });
+        let parties = self.parties();
+        let answers = in_time(parties.iter().map(|party| self.search_one(*party, text, limit))).await;
         let mut joined = Joined { is_outside: true, ..Joined::default() };
         let mut places: HashMap<ContentId, usize> = HashMap::new();
-        for (party, answer) in join_all(asks).await {
+        for (party, answer) in parties.into_iter().zip(answers) {
             match answer {
                 Ok(page) => joined.add(page, &mut places),
                 Err(why) => {
@@ -427,6 +427,30 @@ impl Asking {
 /// What an address is made of, without its values: `ip4`, `tcp`.
 fn protocols(address: &Multiaddr) -> impl Iterator<Item = &'static str> + '_ {
     address.protocol_stack().filter(|name| *name != "p2p")
+}
+
+/// Waits for answers, and returns them in the order of the questions. Once one is there, the others are late after [`LATE_PATIENCE`].
+async fn in_time<T>(asks: impl Iterator<Item = impl Future<Output = Result<T, Unanswered>>>) -> Vec<Result<T, Unanswered>> {
+    let mut waiting: FuturesUnordered<_> = asks.enumerate().map(|(place, ask)| async move { (place, ask.await) }).collect();
+    let mut answers = Vec::new();
+    answers.resize_with(waiting.len(), || Err(Unanswered::TooSlow));
+    let mut time_is_up = pin!(tokio::time::sleep(SEARCH_PATIENCE));
+    let mut is_answered = false;
+    loop {
+        let (place, answer) = tokio::select! {
+            Some(next) = waiting.next() => next,
+            () = &mut time_is_up => return answers,
+            else => return answers,
+        };
+        if answer.is_ok() && !std::mem::replace(&mut is_answered, true) {
+            let late = tokio::time::Instant::from_std(now() + LATE_PATIENCE);
+            let deadline = time_is_up.deadline().min(late);
+            time_is_up.as_mut().reset(deadline);
+        }
+        if let Some(known) = answers.get_mut(place) {
+            *known = answer;
+        }
+    }
 }
 
 impl Joined {

@@ -3,14 +3,14 @@
 //! Nothing that is told here is believed further than it must be: names are hints, sizes and sources are proven by the
 //! transfer, and a party that pages without end is cut off.
 
+mod in_time;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use futures::stream::{FuturesUnordered, StreamExt};
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
@@ -30,6 +30,7 @@ use crate::error::{CommandError, Failure};
 use crate::net::{AskError, NetHandle};
 use crate::trackers::NOT_A_MEMBER;
 use crate::whereabouts::Whereabouts;
+use in_time::in_time;
 
 /// Most pages that are read of one listing: two million entries. A peer that goes on is cut off.
 const MAX_PAGES: usize = 2000;
@@ -37,8 +38,6 @@ const MAX_PAGES: usize = 2000;
 const MAX_LOOKED_AHEAD: usize = 8;
 /// How long a search waits for one party.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(4);
-/// How long a search waits for others once one party has answered: those that are slow or gone must not hold it up.
-const LATE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long after a party said that it is busy it is asked again: as long as it takes to serve 50 others, for who asks on is cut off.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -427,30 +426,6 @@ impl Asking {
 /// What an address is made of, without its values: `ip4`, `tcp`.
 fn protocols(address: &Multiaddr) -> impl Iterator<Item = &'static str> + '_ {
     address.protocol_stack().filter(|name| *name != "p2p")
-}
-
-/// Waits for answers, and returns them in the order of the questions. Once one is there, the others are late after [`LATE_PATIENCE`].
-async fn in_time<T>(asks: impl Iterator<Item = impl Future<Output = Result<T, Unanswered>>>) -> Vec<Result<T, Unanswered>> {
-    let mut waiting: FuturesUnordered<_> = asks.enumerate().map(|(place, ask)| async move { (place, ask.await) }).collect();
-    let mut answers = Vec::new();
-    answers.resize_with(waiting.len(), || Err(Unanswered::TooSlow));
-    let mut time_is_up = pin!(tokio::time::sleep(SEARCH_PATIENCE));
-    let mut is_answered = false;
-    loop {
-        let (place, answer) = tokio::select! {
-            Some(next) = waiting.next() => next,
-            () = &mut time_is_up => return answers,
-            else => return answers,
-        };
-        if answer.is_ok() && !std::mem::replace(&mut is_answered, true) {
-            let late = tokio::time::Instant::from_std(now() + LATE_PATIENCE);
-            let deadline = time_is_up.deadline().min(late);
-            time_is_up.as_mut().reset(deadline);
-        }
-        if let Some(known) = answers.get_mut(place) {
-            *known = answer;
-        }
-    }
 }
 
 impl Joined {

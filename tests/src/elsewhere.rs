@@ -85,7 +85,8 @@ impl Elsewhere {
                 let way = way.clone();
                 tokio::spawn(async move {
                     let mut far = way.connect().await?;
-                    (near.set_nodelay(true)?, far.set_nodelay(true)?);
+                    near.set_nodelay(true)?;
+                    far.set_nodelay(true)?;
                     let _ended = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                     Ok::<(), Failure>(())
                 });

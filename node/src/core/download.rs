@@ -1,5 +1,7 @@
 //! [`Download`]: one file on its way, and which of its parts a source could be asked for.
 
+mod choosing;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +14,14 @@ use super::peer_book::{PeerNo, Rank};
 use super::piece_set::PieceSet;
 use super::pieces::{Has, Pieces};
 use super::scheduler::{AskId, FileNo, Verdict, Want};
+use choosing::{Aim, Choice};
 
 /// Most sources of one file: more than an index tells of, and more than can be kept busy.
 const MAX_SOURCES: usize = 64;
-/// How soon a partial source is asked again what it has: a piece takes it a fraction of that.
-const HAVE_AGAIN: Duration = Duration::from_secs(1);
+/// How soon a partial source is asked again what it has: what it got meanwhile waits for that long.
+const HAVE_AGAIN: Duration = Duration::from_millis(300);
+/// Partial sources that are asked so often. Of more, each is asked as many times more rarely as there are more of them.
+const ASKED_OFTEN: usize = 4;
 /// How rarely, when it got nothing new for long.
 const HAVE_AGAIN_AT_LAST: Duration = Duration::from_secs(30);
 /// One file on its way.
@@ -29,8 +34,8 @@ pub(super) struct Download {
     pub(super) reading: u32,
     /// Of a file that is wanted in order: pieces from here on are not asked for yet.
     pub(super) horizon: u32,
-    /// Of any other: where to look for the next piece; drawn when the first is asked for.
-    start: Option<u32>,
+    /// Of any other: which piece comes next.
+    choice: Choice,
     pub(super) is_paused: bool,
     pub(super) stage: Stage,
     pub(super) sources: Vec<Source>,
@@ -69,9 +74,7 @@ pub(super) struct Single {
 pub(super) struct Source {
     pub(super) peer: PeerNo,
     pub(super) has: Has,
-    /// Where to look for its next piece once there are partial sources: drawn at random, so that nodes that began together
-    /// fetch different pieces and can give them to each other.
-    cursor: Option<u32>,
+    aim: Aim,
     /// Of a partial source: when to ask again what it has.
     refresh: Option<Refresh>,
 }
@@ -130,7 +133,7 @@ impl Download {
             in_order,
             reading: 0,
             horizon: u32::MAX,
-            start: None,
+            choice: Choice::default(),
             is_paused: false,
             stage,
             sources: Vec::new(),
@@ -199,10 +202,14 @@ impl Download {
         self.sources.iter_mut().find(|source| source.peer == peer)
     }
 
-    /// Adds a source, or replaces what is known of what it has. Returns whether it was not there before; `None` when
-    /// there are too many.
+    /// Adds a source, or replaces what is known of what it has. Of one that is known to grow, nothing is known better by who only says
+    /// that it is one: it is asked itself. Returns whether it was not there before; `None` when there are too many.
     pub(super) fn add_source(&mut self, peer: PeerNo, has: Has, now: Instant) -> Option<bool> {
         let is_new = self.source(peer).is_none();
+        if let Some(refresh) = self.source_mut(peer).and_then(|source| source.refresh.as_mut()).filter(|_| matches!(has, Has::All)) {
+            refresh.due = refresh.due.map(|due| due.min(now));
+            return Some(false);
+        }
         if is_new && self.sources.len() >= MAX_SOURCES {
             return None;
         }
@@ -213,11 +220,11 @@ impl Download {
             pieces.count_partial(&has, true);
         }
         if is_partial && self.sources.iter().all(|source| source.refresh.is_none()) {
-            self.sources.iter_mut().for_each(|source| source.cursor = None); // from now on it matters who asks for what
+            self.sources.iter_mut().for_each(|source| source.aim = Aim::default()); // from now on it matters who asks for what
         }
         let due = if knows_nothing { now } else { now + HAVE_AGAIN };
         let refresh = is_partial.then(|| Refresh::new(0, Some(due)));
-        self.sources.push(Source { peer, has, cursor: None, refresh });
+        self.sources.push(Source { peer, has, aim: Aim::default(), refresh });
         Some(is_new)
     }
 
@@ -231,39 +238,25 @@ impl Download {
         true
     }
 
-    /// The next thing to ask a source for, of a download whose class is [`Class::Large`]. It counts as asked.
+    /// The next thing to ask a source for, of a download whose class is [`Class::Large`]. It counts as asked. With the number of the ask
+    /// goes how many are out to the source.
     pub(super) fn next_job(
         &mut self,
         file: FileNo,
         peer: PeerNo,
-        ask: AskId,
+        (ask, asks): (AskId, usize),
         now: Instant,
-        mut random: impl FnMut(u32) -> u32,
+        random: impl FnMut(u32) -> u32,
     ) -> Option<Job> {
         match &mut self.stage {
             Stage::Listing(listing) => listing.next_page(peer, ask, 1).map(|from| Job::Hashes { file, from }),
-            Stage::Many(pieces) => {
-                let is_shared = self.sources.iter().any(|source| source.refresh.is_some());
-                let source = self.sources.iter_mut().find(|source| source.peer == peer)?;
+            Stage::Many(_) => {
+                let source = self.source_mut(peer)?;
                 if let Some(from) = source.next_have(ask, now) {
                     return Some(Job::Have { file, from });
                 }
-                let piece = if is_shared && !self.in_order {
-                    let pieces_in_all = pieces.geometry().piece_count() as u32;
-                    let cursor = *source.cursor.get_or_insert_with(|| random(pieces_in_all));
-                    let piece = pieces.pick_rarest(&source.has, cursor, random)?;
-                    source.cursor = Some(piece.number() + 1);
-                    piece
-                } else if self.in_order {
-                    pieces.pick_in_order(&source.has, self.reading).filter(|piece| piece.number() < self.horizon)?
-                } else {
-                    // In order, because disks read and write so; but from a place that chance chose, so that nodes that began
-                    // together have something to give to each other by the time they meet.
-                    let start = *self.start.get_or_insert_with(|| random(pieces.geometry().piece_count() as u32));
-                    let piece = pieces.pick_in_order(&source.has, start)?;
-                    self.start = Some(piece.number() + 1);
-                    piece
-                };
+                let piece = self.choose_piece(peer, asks, now, random)?;
+                let Stage::Many(pieces) = &mut self.stage else { return None };
                 pieces.start(piece, ask);
                 Some(Job::Piece { file, piece })
             }
@@ -301,12 +294,13 @@ impl Download {
 
     /// Takes what a partial source has: the bits from where it was asked on, `None` for all. Returns whether anything is new.
     pub(super) fn take_have(&mut self, peer: PeerNo, ask: AskId, bits: Option<&[u8]>, now: Instant) -> bool {
+        let partial = self.sources.iter().filter(|source| source.refresh.is_some()).count();
         let Stage::Many(pieces) = &mut self.stage else { return false };
         let Some(source) = self.sources.iter_mut().find(|source| source.peer == peer) else { return false };
         let Some(mut refresh) = source.refresh.filter(|refresh| refresh.ask == Some(ask)) else { return false };
         pieces.count_partial(&source.has, false);
         let before = source.has.count();
-        let geometry = pieces.geometry();
+        let (geometry, partial) = (pieces.geometry(), partial.div_ceil(ASKED_OFTEN));
         match bits {
             None => (source.has, source.refresh) = (Has::All, None),
             Some(bits) => {
@@ -317,11 +311,19 @@ impl Download {
                 set.replace_from(refresh.from, bits.get(..MAX_HAVE as usize / 8).unwrap_or(bits));
                 refresh.any_new |= set.count() as u64 > before;
                 source.has = Has::Some(set);
-                source.refresh = Some(refresh.after_page(geometry, now));
+                source.refresh = Some(refresh.after_page(geometry, HAVE_AGAIN * partial as u32, now));
             }
         }
         pieces.count_partial(&source.has, true);
         matches!(source.has, Has::All) || source.has.count() > before
+    }
+
+    /// When there will be something to ask a source for that there is not now, as far as only time must pass: what it has, or what is
+    /// left to others for a while.
+    pub(super) fn due_at(&self, peer: PeerNo) -> Option<Instant> {
+        let source = self.source(peer)?;
+        let have = source.refresh.filter(|refresh| refresh.ask.is_none()).and_then(|refresh| refresh.due);
+        have.or(source.aim.due).filter(|_| matches!(self.stage, Stage::Many(_)))
     }
 
     /// Whether a source should be asked again what it has.
@@ -452,12 +454,12 @@ impl Source {
 
 impl Refresh {
     /// After a page: the next page at once, or the next round later.
-    fn after_page(self, geometry: Geometry, now: Instant) -> Self {
+    fn after_page(self, geometry: Geometry, again: Duration, now: Instant) -> Self {
         let from = self.from.saturating_add(MAX_HAVE);
         if u64::from(from) < geometry.piece_count() {
             return Self { ask: None, from, due: Some(now), ..self };
         }
-        let wait = if self.any_new { HAVE_AGAIN } else { (self.wait * 2).min(HAVE_AGAIN_AT_LAST) };
+        let wait = if self.any_new { again } else { (self.wait * 2).clamp(again, HAVE_AGAIN_AT_LAST) };
         Self { wait, ..Self::new(0, Some(now + wait)) }
     }
 }

@@ -36,6 +36,7 @@ pub mod upload_slots;
 mod download;
 mod hash_list;
 mod lanes;
+mod lots;
 mod peer_book;
 mod pieces;
 mod window;

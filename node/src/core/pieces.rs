@@ -4,11 +4,13 @@
 //! are the only way from one to another.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use potluck_common::content_id::PieceHash;
 use potluck_common::geometry::{Geometry, PieceIndex};
 
+use super::lots::Lots;
 use super::piece_set::PieceSet;
 use super::scheduler::AskId;
 
@@ -16,6 +18,9 @@ use super::scheduler::AskId;
 const NEIGHBOURS: usize = 16;
 /// Places elsewhere in the file that are looked at as well: rare pieces lie in runs.
 const PLACES: usize = 4;
+
+/// Missing pieces of our lots that are looked at to find one that nobody else has.
+const LOOKED_AT: usize = 256;
 
 /// What is known of one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +191,19 @@ impl Pieces {
         let neighbours = std::iter::successors(Some(first), |piece| self.next_missing(has, piece.number() + 1)).take(NEIGHBOURS);
         let elsewhere = places.into_iter().filter_map(|place| self.next_missing(has, place));
         neighbours.chain(elsewhere).min_by_key(|piece| self.rarity_of(*piece)) // the first of the rarest
+    }
+
+    /// The next missing piece of our lots, from `cursor` on, that no partial source has: those can be had from there.
+    pub(super) fn pick_ours(&self, lots: &Lots, cursor: u32) -> Option<PieceIndex> {
+        let missing = |range: Range<u32>| {
+            let first = self.missing.next_from(range.start);
+            std::iter::successors(first, |piece| self.missing.next_from(piece.number() + 1))
+                .take_while(move |piece| piece.number() < range.end)
+        };
+        let cut = |range: Range<u32>| range.start.max(cursor.min(range.end))..range.end;
+        let ahead = lots.ours_from(cursor).take(1).map(cut);
+        let all = ahead.chain(lots.ours_from(cursor)).flat_map(missing);
+        all.take(LOOKED_AT).find(|piece| self.rarity_of(*piece) == 0)
     }
 
     fn rarity_of(&self, piece: PieceIndex) -> u8 {

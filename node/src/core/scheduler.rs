@@ -17,6 +17,7 @@
 mod answers;
 mod ask;
 mod priority;
+mod turns;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,8 +30,8 @@ use potluck_common::wire::piece::MAX_FILES;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::download::{Class, Download, Job, Stage, expected_bytes};
-use super::peer_book::{PeerBook, PeerNo, Rank, Standing};
+use super::download::{Download, Job, Stage, expected_bytes};
+use super::peer_book::{PeerBook, PeerNo, Rank};
 use super::piece_set::PieceSet;
 use super::pieces::Has;
 
@@ -75,6 +76,9 @@ pub struct Scheduler {
     turns: BTreeSet<(u64, PeerNo)>,
     /// Peers that may be asked again at a time.
     resting: BTreeSet<(Instant, PeerNo)>,
+    /// Files of which there is something to ask a peer for at a time: at most some entries for each of their sources, for as long as a
+    /// partial source is at most left alone.
+    due: BTreeSet<(Instant, FileNo, PeerNo)>,
     cancels: VecDeque<AskId>,
     events: VecDeque<Event>,
     next_ask: u64,
@@ -119,6 +123,7 @@ impl Scheduler {
             best_rate: 0.0,
             turns: BTreeSet::new(),
             resting: BTreeSet::new(),
+            due: BTreeSet::new(),
             cancels: VecDeque::new(),
             events: VecDeque::new(),
             next_ask: 0,
@@ -307,7 +312,8 @@ impl Scheduler {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let rested = self.resting.first().map(|(at, _)| *at);
-        [self.tick_at, self.census_at, self.endgame_at, rested].into_iter().flatten().min()
+        let due = self.due.first().map(|(at, ..)| *at);
+        [self.tick_at, self.census_at, self.endgame_at, rested, due].into_iter().flatten().min()
     }
 
     // Asking.
@@ -369,12 +375,15 @@ impl Scheduler {
     fn next_large(&mut self, peer: PeerNo, now: Instant) -> Option<Job> {
         let ask = AskId(self.next_ask);
         let (rank, file) = *self.peers.get(peer)?.large.first()?;
+        self.deal(file);
         let random = &mut self.random;
+        let asks = self.peers.get(peer)?.asks.len();
         let job = self.downloads.get_mut(&file).and_then(|download| {
-            download.next_job(file, peer, ask, now, |below| random.random_range(0..below.max(1))) //
+            download.next_job(file, peer, (ask, asks), now, |below| random.random_range(0..below.max(1))) //
         });
         if job.is_none() {
             self.peers.get_mut(peer)?.large.remove(&(rank, file));
+            self.note_due(file, peer);
         }
         job
     }
@@ -429,69 +438,6 @@ impl Scheduler {
             Job::Piece { file, piece } => What::Piece { file: *file, content_id: content_id(file)?, piece: *piece },
             Job::Files(files) => What::Files(files.iter().filter_map(|file| Some((*file, content_id(file)?))).collect()),
         })
-    }
-
-    // Lists and turns.
-
-    /// Puts a file into the lists of its sources where it belongs by its stage, and out of those where it does not.
-    fn sort_in(&mut self, file: FileNo) {
-        let Some(download) = self.downloads.get(&file) else { return };
-        let (class, entry) = (download.class(), (download.rank, file));
-        let sources: Vec<PeerNo> = download.sources.iter().map(|source| source.peer).collect();
-        for peer in sources {
-            self.list(peer, entry, class);
-        }
-    }
-
-    /// Puts one file into the list of one peer.
-    fn list(&mut self, peer_no: PeerNo, entry: (Rank, FileNo), class: Class) {
-        if let Some(peer) = self.peers.get_mut(peer_no) {
-            peer.small.remove(&entry);
-            peer.large.remove(&entry);
-            match class {
-                Class::Small => _ = peer.small.insert(entry),
-                Class::Large => _ = peer.large.insert(entry),
-                Class::Idle => {}
-            }
-        }
-        self.settle(peer_no);
-    }
-
-    /// Gives a peer a turn, or takes it away, as it has room and work or not.
-    fn settle(&mut self, peer_no: PeerNo) {
-        let Some(peer) = self.peers.get_mut(peer_no) else { return };
-        match (peer.has_room() && peer.has_work(), peer.turn) {
-            (true, None) => {
-                self.next_turn += 1;
-                peer.turn = Some(self.next_turn);
-                self.turns.insert((self.next_turn, peer_no));
-            }
-            (false, Some(_)) => self.leave_turns(peer_no),
-            (true, Some(_)) | (false, None) => {}
-        }
-    }
-
-    fn leave_turns(&mut self, peer_no: PeerNo) {
-        if let Some(turn) = self.peers.get_mut(peer_no).and_then(|peer| peer.turn.take()) {
-            self.turns.remove(&(turn, peer_no));
-        }
-    }
-
-    /// Sets when a peer may be asked again.
-    fn set_standing(&mut self, peer_no: PeerNo, standing: Standing) {
-        let Some(peer) = self.peers.get_mut(peer_no) else { return };
-        let until = |standing| match standing {
-            Standing::Fine => None,
-            Standing::Queued { until } | Standing::Resting { until } | Standing::Banned { until } => Some(until),
-        };
-        if let Some(before) = until(peer.standing) {
-            self.resting.remove(&(before, peer_no));
-        }
-        peer.standing = standing;
-        if let Some(until) = until(standing) {
-            self.resting.insert((until, peer_no));
-        }
-        self.settle(peer_no);
     }
 }
 

@@ -18,8 +18,13 @@ use super::load::LONG_DELAY;
 const FIRST_LIMIT: u32 = 4;
 /// The same at a far peer: what waits for room on a connection is not lost to others that come later.
 const FIRST_LIMIT_FAR: u32 = 8;
+/// Pieces in flight at a peer that is known to be slow: one that comes, and the next.
+const LEAST_LIMIT: u32 = 2;
 /// Pieces in flight beside those in the pipe: one each that is read, sent, received, hashed and written.
 const AT_WORK: f64 = 5.0;
+/// How long these take at most, together. At a rate at which fewer pieces come in that time, more in flight only wait for each other:
+/// those who fetch the same file, and could have the first of them from us, wait with them.
+const WORK_SECONDS: f64 = 0.25;
 /// Round trips in which a piece comes on a line that is full: one there and back, and some in which the windows of new streams
 /// grow, and wait for each other.
 const TRIPS_A_PIECE: f64 = 4.0;
@@ -106,8 +111,9 @@ impl Window {
 
     /// A round trip, or the first bytes of an answer, took so long.
     pub(super) fn handle_round_trip(&mut self, took: Duration) {
-        self.delay = Some(self.delay.map_or(took, |delay| delay.min(took)));
-        if self.rate.is_none() && took >= LONG_DELAY {
+        let delay = self.delay.map_or(took, |delay| delay.min(took));
+        self.delay = Some(delay);
+        if self.rate.is_none() && delay >= LONG_DELAY {
             self.limit = self.limit.max(FIRST_LIMIT_FAR).min(self.most);
         }
     }
@@ -188,9 +194,10 @@ impl Window {
             return self.lanes;
         }
         let pieces_per_second = rate / f64::from(PIECE_BYTES);
-        let pipe = GROWTH * TRIPS_A_PIECE * pieces_per_second * self.delay.unwrap_or_default().as_secs_f64() + AT_WORK;
+        let at_work = AT_WORK.min(1.0 + pieces_per_second * WORK_SECONDS);
+        let pipe = GROWTH * TRIPS_A_PIECE * pieces_per_second * self.delay.unwrap_or_default().as_secs_f64() + at_work;
         let patience = pieces_per_second * MOST_SECONDS_IN_FLIGHT + 1.0;
-        let least = f64::from(FIRST_LIMIT);
+        let least = f64::from(LEAST_LIMIT);
         let shared = if self.lanes > 1 { shared(self.lanes) } else { 0 };
         pipe.max(least).min(patience).max(f64::from(shared)).ceil() as u32
     }

@@ -268,6 +268,9 @@ impl Engine {
         self.scheduler.add(no, Want { content_id, size: Some(size), hashes, verified, priority, in_order: false });
         sources.into_iter().for_each(|peer| self.scheduler.handle_source(no, peer, now()));
         self.scheduler.pause(no); // until somebody says that it is wanted now
+        if lock(&self.board.partial).contains_key(&content_id) {
+            self.publish(no); // others should have these pieces as well
+        }
     }
 
     /// Lets others fetch what is there of a file.

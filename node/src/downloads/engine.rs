@@ -80,7 +80,8 @@ struct Out {
 impl Engine {
     pub(super) fn new(setup: Setup, board: Arc<Board>, commands: mpsc::WeakSender<Command>) -> Self {
         let (outcome_sender, outcomes) = mpsc::channel(OUTCOME_QUEUE);
-        let config = Config { max_in_flight_bytes: MAX_IN_FLIGHT_BYTES, ..Config::default() };
+        let me = key_of(&setup.asking.net.me());
+        let config = Config { max_in_flight_bytes: MAX_IN_FLIGHT_BYTES, me, ..Config::default() };
         Self {
             setup,
             board,
@@ -224,6 +225,7 @@ impl Engine {
             self.scheduler.handle_failed(ask.id, now());
             return;
         };
+        tracing::trace!(peer = %ask.peer, what = ?ask.what, ask = ask.id.0, "event=asked");
         let meter = Meter::default();
         self.meters.insert(ask.id, Out { meter: meter.clone(), peer: ask.peer, first: *first });
         let fetch = Fetch {
@@ -250,7 +252,10 @@ impl Engine {
 
     fn on_decided(&mut self, event: Decided) {
         match event {
-            Decided::HashesKnown(file) => self.keep_hashes(file),
+            Decided::HashesKnown(file) => {
+                self.keep_hashes(file);
+                self.open_early(file);
+            }
             Decided::FileComplete(file) => self.complete(file),
             Decided::SourcesWanted(file) => {
                 self.wanting.insert(file);
@@ -304,6 +309,7 @@ impl Engine {
                 }
             }
             Outcome::Checked { file, there } => self.on_checked(file, there),
+            Outcome::Opened { file } => self.share_from_now(file),
             Outcome::Saved { file, result } => self.on_saved(file, result),
             Outcome::Finished { file, result } => self.on_finished(file, result),
             Outcome::Sources { wanted, found } => self.on_sources(&wanted, &found),
@@ -329,12 +335,20 @@ impl Engine {
 
     /// Lets others fetch a piece that has come.
     fn share_piece(&self, file: FileNo, piece: PieceIndex) {
-        let Some(known) = self.files.get(&file).filter(|known| known.shelf.purpose != Purpose::Stream) else { return };
+        let Some(known) = self.files.get(&file) else { return };
         if let Some(partial) = lock(&self.board.partial).get_mut(&known.shelf.content_id) {
             partial.verified.insert(piece);
             return;
         }
-        self.publish(file);
+        self.share_from_now(file);
+    }
+
+    /// Lets others fetch what there is of a file, and what will come.
+    fn share_from_now(&self, file: FileNo) {
+        let Some(known) = self.files.get(&file).filter(|known| known.shelf.purpose != Purpose::Stream) else { return };
+        if !lock(&self.board.partial).contains_key(&known.shelf.content_id) {
+            self.publish(file);
+        }
     }
 
     fn on_files(&mut self, ask: AskId, files: Vec<(FileNo, u64, Result<Finished, Spoiled>)>) {

@@ -41,6 +41,8 @@ pub(super) enum Outcome {
     Nonsense { ask: AskId },
     /// A file was looked for on the disk: where it is, if it is there.
     Checked { file: FileNo, there: Result<There, StoreError> },
+    /// The temporary file is there.
+    Opened { file: FileNo },
     /// A checkpoint was written.
     Saved { file: FileNo, result: Result<(), String> },
     /// A file was put in its place.

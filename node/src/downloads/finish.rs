@@ -48,6 +48,18 @@ impl Engine {
         });
     }
 
+    /// Opens the temporary file before the first piece comes: others who fetch the same file should know of us by then.
+    pub(super) fn open_early(&self, no: FileNo) {
+        let (Some(file), Some(geometry)) = (self.files.get(&no), self.scheduler.geometry(no)) else { return };
+        let (shelf, disk, outcomes) = (Arc::clone(&file.shelf), self.setup.disk.clone(), self.outcome_sender.clone());
+        tokio::spawn(async move {
+            // If it cannot be opened, whoever writes the first piece tells.
+            if disk.run(move || shelf.part(geometry).is_ok()).await == Some(true) {
+                let _ = outcomes.send(Outcome::Opened { file: no }).await; // the node is stopping
+            }
+        });
+    }
+
     pub(super) fn save_if_due(&mut self, no: FileNo) {
         if self.files.get(&no).is_some_and(|file| file.is_save_due(now())) {
             self.save(no);

@@ -112,6 +112,7 @@ impl Scheduler {
         }
         if verdict == Verdict::Proven {
             self.events.push_back(Event::HashesKnown(file));
+            self.look_soon(file, now);
             if is_complete {
                 self.complete(file);
             }
@@ -129,6 +130,7 @@ impl Scheduler {
         download.take_have(flight.peer, ask, bits, now);
         let (class, entry) = (download.class(), (download.rank, file));
         self.list(flight.peer, entry, class);
+        self.note_due(file, flight.peer);
     }
 
     /// So many bytes of the answer have come in by now.

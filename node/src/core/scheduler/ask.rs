@@ -203,11 +203,13 @@ pub struct Config {
     pub max_dials: usize,
     /// For how long a peer that lied is asked for nothing.
     pub ban: Duration,
+    /// This node, as those who fetch the same files know it; `None` for one that does not share the work with them.
+    pub me: Option<PeerKey>,
 }
 
 impl Default for Config {
-    /// 32 requests a peer; 24 MiB of bodies; 8 dials; a day.
+    /// 32 requests a peer; 24 MiB of bodies; 8 dials; a day; nobody.
     fn default() -> Self {
-        Self { max_window: 32, max_in_flight_bytes: 24 << 20, max_dials: 8, ban: Duration::from_secs(24 * 3600) }
+        Self { max_window: 32, max_in_flight_bytes: 24 << 20, max_dials: 8, ban: Duration::from_secs(24 * 3600), me: None }
     }
 }

@@ -1,6 +1,7 @@
 //! The scheduler, played against peers that are fast, slow, silent, dying and lying, on a clock that is only a number.
 
 mod simulator;
+mod swarm;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::testing::{beginning, peer};
 use simulator::{Kind, PeerPlan, Simulator, check, file_of};
+use swarm::Swarm;
 
 const MB: f64 = 1e6;
 const MIB: u64 = 1 << 20;
@@ -71,6 +73,19 @@ fn three_sources_give_the_sum_of_their_rates() {
     let link = 256.0 * MIB as f64 / (37.5 * MB);
     assert!(done.seconds < link * 1.05, "{:.2} s instead of {link:.2} s", done.seconds);
     assert!(done.wasted < 256 * MIB / 50, "{} bytes twice", done.wasted);
+}
+
+#[test]
+fn four_who_begin_together_need_little_longer_than_one_alone() {
+    for (size, rate, delay_ms) in [(64, 12.5 * MB, 2), (64, 12.5 * MB, 50), (64, 1.25 * MB, 20), (512, 50.0 * MB, 2)] {
+        for seed in 0..5 {
+            let delay = Duration::from_millis(delay_ms);
+            let alone = Swarm::run(seed, 1, size * MIB, rate, delay);
+            let together = Swarm::run(seed, 4, size * MIB, rate, delay);
+            let ratio = together.seconds / alone.seconds;
+            assert!(ratio < 1.6 && together.seed_sent < 1.6, "{size} MiB, {rate}, {delay_ms} ms, seed {seed}: {alone:?}, {together:?}");
+        }
+    }
 }
 
 #[test]

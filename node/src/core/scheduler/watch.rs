@@ -24,8 +24,8 @@ const CENSUS: Duration = Duration::from_millis(500);
 const FIRST_SEARCH: Duration = Duration::from_secs(2);
 const LONGEST_SEARCH: Duration = Duration::from_secs(300);
 /// How soon trackers are asked for more sources of a large file that has some: others may have begun with us. And how
-/// rarely, when it takes long.
-const FIRST_MORE_SOURCES: Duration = Duration::from_millis(500);
+/// rarely, when it takes long. They have told a tracker by then.
+const FIRST_MORE_SOURCES: Duration = Duration::from_millis(250);
 const MORE_SOURCES: Duration = Duration::from_secs(30);
 /// How often it is looked at who could be faster with the last pieces.
 pub(super) const ENDGAME_EVERY: Duration = Duration::from_millis(50);
@@ -54,6 +54,7 @@ impl Scheduler {
             }
             self.set_standing(peer, Standing::Fine);
         }
+        self.list_due(now);
         if self.tick_at.is_some_and(|at| at <= now) {
             self.tick_at = (!self.flights.is_empty()).then_some(now + TICK);
             self.tick(now);
@@ -116,6 +117,15 @@ impl Scheduler {
                 source.peer != flight.peer && has_it && self.peers.get(source.peer).is_some_and(|peer| peer.is_usable())
             })
         })
+    }
+
+    /// The hashes of a file are known: others that have begun with us may be known soon.
+    pub(super) fn look_soon(&mut self, file: FileNo, now: Instant) {
+        let at = now + FIRST_MORE_SOURCES;
+        if let Some(download) = self.downloads.get_mut(&file) {
+            download.search_at = Some(at);
+            self.census_at = Some(self.census_at.map_or(at, |census| census.min(at)));
+        }
     }
 
     /// Looks for downloads that lack sources, and for partial sources that should be asked again what they have.

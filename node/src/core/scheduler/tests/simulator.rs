@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::*;
+use crate::core::download::Class;
 use crate::core::testing::{beginning, peer};
 
 /// What is sent between two looks at the clock.

@@ -7,7 +7,7 @@
 //!
 //! yamux flushes after every frame. What several streams say at the same time, a few bytes each, would be as many packets; a new
 //! connection may send ten of them in a round trip, and its greetings alone are as many. [`Gathering`] therefore puts a flush off until
-//! yamux has nothing more to send.
+//! yamux has nothing more to send, or there is enough for some packets.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -31,6 +31,8 @@ const MAX_STREAMS: usize = 256;
 /// Most bytes that all streams of a connection may have in flight to us (256 MiB): yamux grows windows with bandwidth ×
 /// delay only within this less 256 KiB a stream.
 const MAX_RECEIVE_WINDOW: usize = 256 << 20;
+/// Bytes that are gathered at most: some packets full, so that what is long goes out frame by frame, each in a Noise frame of its own.
+const MOST_GATHERED: usize = 8 << 10;
 /// Inbound streams that wait for the swarm to take them. yamux lets a peer have 256 unacknowledged.
 const MAX_WAITING_STREAMS: usize = 256;
 
@@ -45,7 +47,7 @@ impl MuxerConfig {
         config.set_max_connection_receive_window(Some(MAX_RECEIVE_WINDOW));
         config.set_split_send_size(FRAME_BYTES);
         let is_put_off = Arc::<AtomicBool>::default();
-        let io = Gathering { io, is_fresh: false, is_put_off: Arc::clone(&is_put_off) };
+        let io = Gathering { io, is_fresh: false, gathered: 0, is_put_off: Arc::clone(&is_put_off) };
         Muxer { connection: Connection::new(io, config, mode), is_put_off, waiting: VecDeque::new(), taker: None }
     }
 }
@@ -80,8 +82,10 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
 #[derive(Debug)]
 struct Gathering<C> {
     io: C,
-    /// Whether something was written since the last flush.
+    /// Whether something was written since yamux flushed last.
     is_fresh: bool,
+    /// Bytes that were written since a flush went through.
+    gathered: usize,
     /// Whoever drives the connection takes it back, and drives it once more.
     is_put_off: Arc<AtomicBool>,
 }
@@ -94,15 +98,20 @@ impl<C: AsyncRead + Unpin> AsyncRead for Gathering<C> {
 
 impl<C: AsyncWrite + Unpin> AsyncWrite for Gathering<C> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.is_fresh = true;
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(length)) = &written {
+            self.is_fresh = true;
+            self.gathered = self.gathered.saturating_add(*length);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if std::mem::take(&mut self.is_fresh) {
+        if std::mem::take(&mut self.is_fresh) && self.gathered < MOST_GATHERED {
             self.is_put_off.store(true, Ordering::Relaxed);
             return Poll::Ready(Ok(()));
         }
+        self.gathered = 0;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 

@@ -336,11 +336,12 @@ impl Asking {
         }
     }
 
-    /// Who has a content: as found out right after the last search, or by asking.
+    /// Who has a content: as found out right after the last search, which may be going on, or by asking.
     ///
     /// # Errors
     /// When nobody is known to have it and somebody who might know did not answer.
     pub(crate) async fn sources_of(&self, id: ContentId) -> Result<Found, CommandError> {
+        self.whereabouts.await_expected(id).await;
         if let Some(found) = self.whereabouts.recall(id, now()) {
             return Ok(found);
         }
@@ -360,10 +361,11 @@ impl Asking {
         if hits.len() > MAX_LOOKED_AHEAD || ids.is_empty() {
             return;
         }
-        let asking = self.clone();
+        let (asking, expected) = (self.clone(), self.whereabouts.expect(&ids));
         tokio::spawn(async move {
             let found = asking.sources(&ids).await;
             asking.whereabouts.remember(found, now());
+            drop(expected);
         });
     }
 

@@ -160,7 +160,7 @@ impl Plan {
     /// # Errors
     /// When it cannot listen, or a tracker does not answer.
     pub fn start(self) -> Result<Liar> {
-        let (report, reports) = sync_channel(1);
+        let (report, reports) = sync_channel(1 + self.trackers.len()); // a tracker may answer before the address is read
         let (stop, stopped) = oneshot::channel();
         let seen = Arc::new(Witness::default());
         let witness = Arc::clone(&seen);

@@ -95,6 +95,11 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_is_what_nodes_of_other_versions_reckon() {
+        assert_eq!([claim(&peer(1), 0), claim(&peer(2), 4095)], [0xc9ed_9924_11bb_b661, 0x3356_55e9_3785_b1fb]);
+    }
+
+    #[test]
     fn who_is_alone_gets_all_and_begins_where_it_is() {
         let mut lots = lots_of(5);
         assert_eq!(pieces(&lots, 3), [3, 4, 0, 1, 2]);

@@ -6,7 +6,7 @@
 //! is ours.
 //!
 //! yamux flushes after every frame. What several streams say at the same time, a few bytes each, would be as many packets; a new
-//! connection may send ten of them in a round trip, and its greetings alone are as many. [`Gathering`] therefore puts a flush off until
+//! connection may send ten of them in a round trip, and its greetings alone are as many. `Gathering` therefore puts a flush off until
 //! yamux has nothing more to send, or there is enough for some packets.
 
 use std::collections::VecDeque;

@@ -315,11 +315,9 @@ impl Catalog {
         self.groups.values_mut().for_each(|group| group.unix_now = Some(unix_now));
     }
 
-    /// A few milliseconds of tidying in the indexes.
-    pub fn tidy(&mut self) {
-        for group in self.groups.values_mut() {
-            let _more = group.index.tidy();
-        }
+    /// A few milliseconds of tidying in the indexes. False when there is nothing left to do.
+    pub fn tidy(&mut self) -> bool {
+        self.groups.values_mut().fold(false, |more, group| group.index.tidy() || more)
     }
 
     /// Work on an index that takes too long to wait for: run it elsewhere, then give the result to

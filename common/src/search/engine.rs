@@ -25,8 +25,10 @@ use crate::wire::index::Entry;
 
 /// Files of forgotten peers that one call sweeps: about a millisecond.
 const SWEEP: usize = 8192;
-/// Documents that one call moves out of a segment: about a millisecond.
-const MOVE: usize = 128;
+/// Work of one call that moves documents out of a segment, about a millisecond: to drop a dead one is 1, to write another anew [`ANEW`].
+const MOVE: usize = 2048;
+/// What it costs to write a document anew, in documents that are dropped.
+const ANEW: usize = 16;
 /// From so many documents on, those of a content are found by a table, not one by one.
 const CROWD: usize = 16;
 /// Documents of a content that are looked at to count its sources for the ranking.
@@ -276,11 +278,13 @@ impl Engine {
             self.moving = Some(Moving { segment: number, docs });
         }
         let Some(mut moving) = self.moving.take() else { return false };
-        for _ in 0..MOVE {
+        let mut work = 0;
+        while work < MOVE {
             let Some(doc) = moving.docs.pop() else {
                 self.texts.drop_segment(moving.segment);
                 return true;
             };
+            work += if self.relation.holders(doc).is_empty() { 1 } else { ANEW };
             if !self.move_out(doc) {
                 break;
             }

@@ -242,6 +242,32 @@ fn joined_segments_tell_what_a_scan_tells_before_and_after_most_peers_are_forgot
     queries.iter().for_each(|query| both.searches_are_equal(query, None, 50));
 }
 
+/// Peers that come and go for ever leave nothing behind, if somebody tidies now and then: at the worst a step for each page of files.
+#[test]
+fn what_comes_and_goes_is_tidied_as_fast_as_it_comes() {
+    let mut engine = Engine::new();
+    let mut heap = Vec::new();
+    for turn in 0..1000_u32 {
+        let peer = PeerNo(turn % 7);
+        engine.forget_peer(peer);
+        for file in 0..400 {
+            let path = SharePath::parse(&format!("turn {turn}/chapter {}/file {file}", file % 9)).unwrap();
+            let content_id = Some(ContentId::of(&[turn, file].map(u32::to_le_bytes).concat()));
+            engine.put(peer, &Entry { path, size: 1, mtime: 0, content_id });
+        }
+        engine.set_online(peer, true);
+        while let Some(job) = engine.next_job() {
+            engine.finish_job(job.run());
+        }
+        engine.tidy();
+        if turn % 100 == 99 {
+            heap.push(engine.heap_bytes());
+        }
+    }
+    let (first, last) = (heap[2], heap[heap.len() - 1]);
+    assert!(last < first + first / 2, "{heap:?}");
+}
+
 #[test]
 fn a_typing_error_is_corrected_and_told() {
     let mut both = Both::default();

@@ -11,6 +11,7 @@ use potluck_common::search::Done;
 use potluck_common::wire::Refusal;
 use potluck_common::wire::index::{Answer, Publish, Request, Withdraw};
 use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::readers::{CatalogLock, Readers};
 use super::{AtOnce, Told, published, refuse};
@@ -19,6 +20,10 @@ use crate::quota::Limits;
 use crate::store::{Group, Keeper, Save, Told as Kept};
 use crate::watches::Watches;
 use crate::{Event, TrackerError};
+
+/// Between two steps of tidying, as long as there is something to do: a tenth of the time of a core, which keeps up with a hundred peers a
+/// second that come and go.
+const TIDYING: Duration = Duration::from_millis(10);
 
 /// The index of a tracker that stands alone.
 pub(crate) struct Embedded<W> {
@@ -30,6 +35,9 @@ pub(crate) struct Embedded<W> {
     is_restoring: bool,
     /// Segments that are being joined on another thread.
     job: Option<JoinHandle<IndexJob<Done>>>,
+    /// Whether the last step of tidying left something to do: then the next comes soon.
+    is_untidy: bool,
+    tidying: Interval,
     /// How often changes were taken.
     pub(super) taken: u64,
     /// The last time that it was told.
@@ -54,7 +62,9 @@ impl<W: Send + 'static> Embedded<W> {
     pub(crate) fn start(path: PathBuf, limits: Limits, lease: Duration, now: Instant) -> std::io::Result<Self> {
         let keeper = Keeper::start(path, Catalog::new(limits, lease), now)?;
         let catalog = CatalogLock::new(Catalog::new(limits, lease));
-        Ok(Self { readers: Readers::start(&catalog)?, catalog, keeper, is_restoring: true, job: None, taken: 0, now })
+        let mut tidying = tokio::time::interval(TIDYING);
+        tidying.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { readers: Readers::start(&catalog)?, catalog, keeper, is_restoring: true, job: None, is_untidy: false, tidying, taken: 0, now })
     }
 
     pub(super) fn is_restoring(&self) -> bool {
@@ -125,7 +135,7 @@ impl<W: Send + 'static> Embedded<W> {
         let mut catalog = self.catalog.write();
         catalog.handle_tick(now);
         catalog.set_calendar(unix_now);
-        catalog.tidy();
+        self.is_untidy |= catalog.tidy();
         let gone = catalog.take_gone();
         drop(catalog);
         if !gone.is_empty() {
@@ -141,6 +151,10 @@ impl<W: Send + 'static> Embedded<W> {
             answers = self.readers.answers() => Ok(Told::Answers(answers)),
             Some(done) = OptionFuture::from(self.job.as_mut()) => {
                 self.on_job(done.ok());
+                Ok(Told::Nothing)
+            }
+            _ = self.tidying.tick(), if self.is_untidy => {
+                self.is_untidy = self.catalog.write().tidy();
                 Ok(Told::Nothing)
             }
         }

@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use self::parts::{external, frame, keep_waiting, pieces, rename, stand_in};
 use crate::clock::PATIENCE;
 use crate::failure::{Failure, Result};
-use crate::raw::{Behaviour, BehaviourEvent, Said, swarm};
+use crate::raw::{Behaviour, BehaviourEvent, Said, swarm_called};
 use crate::town::{ANY_PORT, NAMESPACE};
 
 /// What a peer does wrong when it is asked for the bytes of a file or for what verifies them.
@@ -94,6 +94,10 @@ pub struct Plan {
     pub victim: Option<String>,
     /// Whether its listings never end.
     pub is_endless: bool,
+    /// What it calls its program.
+    pub agent: String,
+    /// How many addresses it says that it has, beside its own.
+    pub addresses: u16,
 }
 
 /// A liar at work, until it is dropped.
@@ -131,7 +135,16 @@ impl Plan {
             trackers: Vec::new(),
             victim: None,
             is_endless: false,
+            agent: String::new(),
+            addresses: 0,
         }
+    }
+
+    /// Also calls its program so, and says that it has so many addresses more.
+    #[must_use]
+    pub fn calling_itself(mut self, agent: impl Into<String>, addresses: u16) -> Self {
+        (self.agent, self.addresses) = (agent.into(), addresses);
+        self
     }
 
     /// Also registers and publishes at a tracker.
@@ -187,8 +200,11 @@ impl Plan {
 
     /// Listens and answers for ever. Reports its address first, then each answer of a tracker.
     async fn run(self, seen: &Witness, report: &SyncSender<Result<String, String>>) -> Result {
-        let mut swarm = swarm()?;
+        let mut swarm = swarm_called(&self.agent)?;
         swarm.listen_on(ANY_PORT.parse()?)?;
+        for port in 0..self.addresses {
+            swarm.add_external_address(format!("/ip4/127.0.0.1/tcp/{}", 20_000 + port).parse()?);
+        }
         let me = *swarm.local_peer_id();
         let trackers = self.trackers.iter().map(|address| address.parse()).collect::<Result<Vec<Multiaddr>, _>>()?;
         let is_tracker = |peer: &PeerId| trackers.iter().any(|address| split_peer(address.clone()).1.as_ref() == Some(peer));

@@ -35,10 +35,17 @@ pub(crate) struct Behaviour {
 
 /// A swarm on libp2p's own TCP, Noise and yamux with a new identity, listening nowhere.
 pub(crate) fn swarm() -> Result<Swarm<Behaviour>> {
+    swarm_called("")
+}
+
+/// The same, of a program that calls itself so.
+pub(crate) fn swarm_called(agent: &str) -> Result<Swarm<Behaviour>> {
     let config = || rr::Config::default().with_request_timeout(EXCHANGE_LIMIT);
     let speaks = |name| [(StreamProtocol::new(name), ProtocolSupport::Full)];
     let behaviour = |key: &Keypair| Behaviour {
-        identify: identify::Behaviour::new(identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())),
+        identify: identify::Behaviour::new(
+            identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public()).with_agent_version(agent.to_owned()),
+        ),
         ping: ping::Behaviour::default(),
         rendezvous: rendezvous::client::Behaviour::new(key.clone()),
         index: rr::Behaviour::with_codec(RawCodec(CborCodec::default()), speaks(INDEX_PROTOCOL), config()),

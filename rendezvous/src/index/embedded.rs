@@ -64,7 +64,17 @@ impl<W: Send + 'static> Embedded<W> {
         let catalog = CatalogLock::new(Catalog::new(limits, lease));
         let mut tidying = tokio::time::interval(TIDYING);
         tidying.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { readers: Readers::start(&catalog)?, catalog, keeper, is_restoring: true, job: None, is_untidy: false, tidying, taken: 0, now })
+        Ok(Self {
+            readers: Readers::start(&catalog)?,
+            catalog,
+            keeper,
+            is_restoring: true,
+            job: None,
+            is_untidy: false,
+            tidying,
+            taken: 0,
+            now,
+        })
     }
 
     pub(super) fn is_restoring(&self) -> bool {

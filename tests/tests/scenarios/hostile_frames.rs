@@ -1,7 +1,7 @@
-//! G005, G006, G008, G009, G012, G016: bytes that are no messages, at the tracker and at a node. Both live on, small.
+//! G005, G006, G008, G009, G012, G016, G017: bytes that are no messages, at the tracker and at a node. Both live on, small.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
 use potluck_common::codec::encode;
@@ -11,6 +11,7 @@ use potluck_common::share_path::SharePath;
 use potluck_common::transport::key_of;
 use potluck_common::wire::index::{self, Answer, List};
 use potluck_common::wire::{Bounded, MAX_INDEX_MESSAGE_BYTES, MAX_PIECE_REQUEST_BYTES, Refusal, piece::Header, piece::Request};
+use potluck_tests::clock::{PATIENCE, now};
 use potluck_tests::process::Process;
 use potluck_tests::siege::endures;
 use potluck_tests::stranger::{Door, Reply, Stranger};
@@ -125,6 +126,63 @@ fn a_node_gives_nothing_that_it_does_not_share() -> Result {
     let Reply::Piece(answer) = stranger.say(Door::Piece, &encode(&files)?)? else { panic!("no answer to files") };
     assert!(answer.body.is_empty(), "{:?}", answer.header);
     Ok(())
+}
+
+/// G012: the time that an answer takes does not tell whether there is such a file beside the shares.
+#[test]
+fn what_is_not_shared_is_refused_as_fast_as_what_is_not_there() -> Result {
+    let town = Town::new()?;
+    tree::file(&town.path("music/live.flac"), 34, 3 << 20)?;
+    let ada = town.node("ada").share(&town.path("music")).start_ready()?;
+    let mut stranger = Stranger::connect(ada.address())?;
+    let passwd = ContentId::of(&std::fs::read("/etc/passwd")?);
+    let mut ask = |content_id| -> Result<_> {
+        let (request, began) = (encode(&Request::Piece { content_id, piece: 0 })?, now());
+        stranger.say(Door::Piece, &request)?;
+        Ok(began.elapsed())
+    };
+    let mut ratio = 0.0;
+    for round in 0..5_u32 {
+        let (mut there, mut nowhere) = (Vec::new(), Vec::new());
+        for number in 0..200_u32 {
+            there.push(ask(passwd)?);
+            nowhere.push(ask(ContentId::of(&[round, number].map(u32::to_le_bytes).concat()))?);
+        }
+        let [there, nowhere] = [there, nowhere].map(|mut times| *times.select_nth_unstable(100).1);
+        ratio = there.as_secs_f64() / nowhere.as_secs_f64();
+        if (0.8..=1.25).contains(&ratio) {
+            return Ok(());
+        }
+    }
+    panic!("five times in a row, what is there was refused in another time than what is not: {ratio:.2} times as long")
+}
+
+/// G017: datagrams that are no QUIC, or only its beginning.
+#[test]
+fn datagrams_that_are_no_quic_cost_little() -> Result {
+    let town = Town::new()?;
+    let hash = tree::file(&town.path("music/live.flac"), 37, 3 << 20)?;
+    let ada = town.node("ada").share(&town.path("music")).arg("--listen").arg("/ip4/127.0.0.1/udp/0/quic-v1").start_ready()?;
+    let listening =
+        ada.process().line("listening by QUIC", PATIENCE, |line| line["address"].as_str().is_some_and(|at| at.contains("/quic-v1")))?;
+    let port: u16 = listening["address"].as_str().and_then(|address| address.split('/').nth(4)).unwrap_or_default().parse()?;
+    endures(&town, &ada, &hash, GROWTH, || {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.connect(("127.0.0.1", port))?;
+        for number in 0..20_000_u32 {
+            let mut datagram = tree::content(u64::from(number), 1200);
+            // noise; the first packet of a connection in version 1, in one that there is not, and of an endless connection id
+            let head: &[u8] = match number % 4 {
+                0 => &[],
+                1 => &[0xc3, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x80],
+                2 => &[0xc3, 0xfa, 0xce, 0xb0, 0x0c, 8],
+                _ => &[0xc3, 0, 0, 0, 1, 255],
+            };
+            datagram.iter_mut().zip(head).for_each(|(byte, said)| *byte = *said);
+            let _ = socket.send(&datagram); // the other side may be behind
+        }
+        Ok(())
+    })
 }
 
 /// G013: what lies beside a share is not given, by whatever name or content id it is asked for.

@@ -128,3 +128,22 @@ fn a_huge_size_costs_nothing() -> Result {
     assert!(on_disk <= SIZE as u64, "{on_disk} bytes in the download folder");
     Ok(())
 }
+
+/// G019: what a peer calls its program acts on no terminal, and a thousand addresses of it are not kept.
+#[test]
+fn a_peer_that_introduces_itself_at_length_is_cut_short() -> Result {
+    let town = Town::new()?;
+    let bob = town.node("bob").start_ready()?;
+    let before = bob.process().vitals()?.memory;
+    for (agent, addresses) in [("\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}dab", 80), (&*"\u{1b}[31m".repeat(2_000), 1_000)] {
+        let liar = Plan::new(Lie::Nothing, []).calling_itself(agent, addresses).start()?;
+        bob.verb(&["dial", liar.address()])?.ok()?;
+        for verb in ["peers", "status", "trackers"] {
+            let shown = bob.say(&[verb])?;
+            assert!(!shown.chars().any(|letter| (letter.is_control() && letter != '\n') || letter == '\u{202e}'), "{verb}: {shown:?}");
+        }
+    }
+    let grown = bob.process().vitals()?.memory.saturating_sub(before);
+    assert!(grown < 16 << 20, "the node grew by {grown} bytes");
+    Ok(())
+}

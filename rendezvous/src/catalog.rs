@@ -317,7 +317,7 @@ impl Catalog {
 
     /// A few milliseconds of tidying in the indexes. False when there is nothing left to do.
     pub fn tidy(&mut self) -> bool {
-        self.groups.values_mut().fold(false, |more, group| group.index.tidy() || more)
+        self.groups.values_mut().filter_map(|group| group.index.tidy().then_some(())).count() > 0
     }
 
     /// Work on an index that takes too long to wait for: run it elsewhere, then give the result to

@@ -68,6 +68,11 @@ screenshots:
 fuzz *ARGS:
     tests/fuzz/run "$@"
 
+# The packages potluck and potluck-tracker for Debian; needs cargo-deb
+[group('run')]
+deb:
+    packaging/deb
+
 # Licences, sources, advisories and versions of all dependencies; needs cargo-deny
 [group('check')]
 deny:

@@ -200,7 +200,7 @@ impl Plan {
 
     /// Listens and answers for ever. Reports its address first, then each answer of a tracker.
     async fn run(self, seen: &Witness, report: &SyncSender<Result<String, String>>) -> Result {
-        let mut swarm = swarm_called(&self.agent)?;
+        let mut swarm = swarm_called(&self.agent, None)?;
         swarm.listen_on(ANY_PORT.parse()?)?;
         for port in 0..self.addresses {
             swarm.add_external_address(format!("/ip4/127.0.0.1/tcp/{}", 20_000 + port).parse()?);

@@ -35,11 +35,11 @@ pub(crate) struct Behaviour {
 
 /// A swarm on libp2p's own TCP, Noise and yamux with a new identity, listening nowhere.
 pub(crate) fn swarm() -> Result<Swarm<Behaviour>> {
-    swarm_called("")
+    swarm_called("", None)
 }
 
-/// The same, of a program that calls itself so.
-pub(crate) fn swarm_called(agent: &str) -> Result<Swarm<Behaviour>> {
+/// The same, of a program that calls itself so, and that registers with the record of somebody else.
+pub(crate) fn swarm_called(agent: &str, somebody_else: Option<&Keypair>) -> Result<Swarm<Behaviour>> {
     let config = || rr::Config::default().with_request_timeout(EXCHANGE_LIMIT);
     let speaks = |name| [(StreamProtocol::new(name), ProtocolSupport::Full)];
     let behaviour = |key: &Keypair| Behaviour {
@@ -47,7 +47,7 @@ pub(crate) fn swarm_called(agent: &str) -> Result<Swarm<Behaviour>> {
             identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public()).with_agent_version(agent.to_owned()),
         ),
         ping: ping::Behaviour::default(),
-        rendezvous: rendezvous::client::Behaviour::new(key.clone()),
+        rendezvous: rendezvous::client::Behaviour::new(somebody_else.unwrap_or(key).clone()),
         index: rr::Behaviour::with_codec(RawCodec(CborCodec::default()), speaks(INDEX_PROTOCOL), config()),
         piece: rr::Behaviour::with_codec(RawCodec(PieceCodec::new(BufferPool::new(4))), speaks(PIECE_PROTOCOL), config()),
     };

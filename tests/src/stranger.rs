@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{Event, Message};
 use libp2p::swarm::SwarmEvent;
@@ -15,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::clock::PATIENCE;
 use crate::failure::{Failure, Result};
-use crate::raw::{Behaviour, BehaviourEvent, Said, swarm};
+use crate::raw::{Behaviour, BehaviourEvent, Said, swarm, swarm_called};
 
 /// How long an endless request goes on when the other side has stopped to read it.
 const STUCK: Duration = Duration::from_secs(5);
@@ -54,6 +55,18 @@ impl Stranger {
     /// # Errors
     /// When nobody answers there, or somebody else.
     pub fn connect(address: &str) -> Result<Self> {
+        Self::connect_with(address, swarm)
+    }
+
+    /// The same, but what it registers by rendezvous is a record that somebody else has signed.
+    ///
+    /// # Errors
+    /// When nobody answers there, or somebody else.
+    pub fn connect_with_record_of(somebody_else: &Keypair, address: &str) -> Result<Self> {
+        Self::connect_with(address, || swarm_called("", Some(somebody_else)))
+    }
+
+    fn connect_with(address: &str, swarm: impl FnOnce() -> Result<Swarm<Behaviour>>) -> Result<Self> {
         let address: Multiaddr = address.parse()?;
         let (_, other) = split_peer(address.clone());
         let other = other.ok_or_else(|| Failure::new("the address names no peer"))?;

@@ -1,4 +1,4 @@
-//! G028, G031, G026: a share as real disks have it, with things in it that are no files, and files of every awkward size.
+//! G026, G028, G029, G031: a share as real disks have it, with things in it that are no files, and files of every awkward size.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +26,9 @@ fn what_is_no_file_is_skipped_and_files_of_every_size_are_served() -> Result {
     std::os::unix::fs::symlink(town.path("secret"), share.join("way out"))?;
     std::os::unix::fs::symlink("/", share.join("root"))?;
     fs::write(share.join(std::ffi::OsStr::from_bytes(b"not utf-8 \xff")), "x")?;
+    // Whoever can make a hard link here could copy the file here: it is a file like any other.
+    tree::file(&town.path("linked"), 7, 1000)?;
+    fs::hard_link(town.path("linked"), share.join("hard link"))?;
 
     let tracker = town.tracker("tracker")?;
     let ada = town.node("ada").share(&share).tracker(&tracker).start_ready()?;
@@ -34,12 +37,12 @@ fn what_is_no_file_is_skipped_and_files_of_every_size_are_served() -> Result {
     let listed = bob.verb(&["query", ada.peer_id()])?.ok()?;
     let mut names: Vec<_> = listed.lines.iter().filter_map(|line| line["path"].as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["odd/empty", "odd/exact", "odd/one", "odd/over", "odd/sparse", "odd/twice", "odd/under"]);
+    assert_eq!(names, ["odd/empty", "odd/exact", "odd/hard link", "odd/one", "odd/over", "odd/sparse", "odd/twice", "odd/under"]);
     let shares = ada.verb(&["share", "ls"])?.ok()?;
     assert_eq!(shares.only()?["skipped_count"], 6, "{:?}", shares.lines);
 
     bob.download(&[&format!("{}:odd", ada.peer_id())])?.ok()?;
-    for name in ["empty", "exact", "one", "over", "sparse", "twice", "under"] {
+    for name in ["empty", "exact", "hard link", "one", "over", "sparse", "twice", "under"] {
         tree::same_bytes(&share.join(name), &bob.download_dir().join("odd").join(name))?;
     }
     for name in ["odd/way out", "odd/root/etc/passwd", "odd/fifo", "odd/../secret"] {

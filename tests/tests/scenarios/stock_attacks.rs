@@ -1,5 +1,6 @@
 //! What libp2p's rendezvous server does not withstand as it is: throw-away identities, replayed cookies. Ours does.
 
+use libp2p::identity::Keypair;
 use potluck_common::codec::encode;
 use potluck_common::namespace::Namespace;
 use potluck_common::wire::index::{Publish, Request};
@@ -68,6 +69,21 @@ fn a_private_tracker_has_no_room_for_identities_without_an_invitation() -> Resul
         assert!(eve.register(NAMESPACE).is_err() && eve.replay_cookies(1).is_err_and(|_| true) || eve.replay_cookies(1)? == 0);
     }
     siege.lifted(GROWTH)?;
+    Ok(())
+}
+
+/// G020: who has somebody's signed record cannot register it.
+#[test]
+fn the_record_of_somebody_else_is_not_registered() -> Result {
+    let town = Town::new()?;
+    let tracker = town.tracker("tracker")?;
+    let ada = Keypair::generate_ed25519();
+    let mut eve = Stranger::connect_with_record_of(&ada, tracker.address())?;
+    let refused = eve.register(NAMESPACE).unwrap_err();
+    assert!(refused.message().contains("NotAuthorized"), "{refused}");
+    let mut honest = Stranger::connect(tracker.address())?;
+    honest.register(NAMESPACE)?;
+    assert_eq!(honest.discover(NAMESPACE)?, [honest.peer_id()]);
     Ok(())
 }
 

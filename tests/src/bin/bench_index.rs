@@ -244,7 +244,6 @@ async fn search(options: &Options, tracker: &Tracker) -> Result {
         for first in 0..at_a_time {
             searchers.push(tokio::spawn(search_for(tracker.address().to_owned(), queries.clone(), first, at_a_time, options.seconds)));
         }
-        let began = now();
         let mut times: Vec<Duration> = Vec::new();
         for searcher in searchers {
             times.extend(searcher.await??);
@@ -253,7 +252,7 @@ async fn search(options: &Options, tracker: &Tracker) -> Result {
         let at = |part: f64| times.get((times.len().saturating_sub(1) as f64 * part) as usize).map_or(0.0, |time| ms(*time));
         tell(json!({
             "measure": "search over the wire", "at_a_time": at_a_time, "searches": times.len(), "entries": options.entries,
-            "searches_a_second": (times.len() as f64 / began.elapsed().as_secs_f64()) as u64,
+            "searches_a_second": times.len() as u64 / options.seconds.max(1),
             "p50_ms": at(0.5), "p99_ms": at(0.99), "max_ms": at(1.0), "tracker_resident_bytes": tracker.process().vitals()?.memory,
         }));
     }
@@ -269,7 +268,7 @@ async fn search_for(address: String, queries: Arc<Vec<String>>, first: usize, of
         peers.push(Publisher::connect(Keypair::generate_ed25519(), &address).await?);
     }
     let mut times = Vec::new();
-    let began = now();
+    let began = now(); // all are connected
     let mut turn = first;
     while began.elapsed() < Duration::from_secs(seconds) {
         let Some(peer) = peers.get_mut(times.len() % connections) else { break };

@@ -14,7 +14,9 @@ use potluck_tests::{Result, film, tree};
 use serde_json::Value;
 
 /// Bytes of a piece of music: some pieces of transfer, some seconds of sound.
-const MUSIC_BYTES: usize = 4 << 20;
+const MUSIC_BYTES: usize = 6 << 20;
+/// Of the film that is seen while it arrives: 51 MB.
+const FILM_SECONDS: u32 = 60;
 const ALBUM: [&str; 5] = ["01 So What", "02 Freddie Freeloader", "03 Blue in Green", "04 All Blues", "05 Flamenco Sketches"];
 const BOOKS: [&str; 6] =
     ["Walden.epub", "Middlemarch.epub", "The Odyssey.epub", "Leaves of Grass.pdf", "notes/reading list.md", "notes/quotes.txt"];
@@ -49,8 +51,12 @@ fn album(share: &Path) -> Result {
     Ok(())
 }
 
-/// Fetches a film and looks at it while it comes.
-fn watch_a_film(browser: &Browser, node: &Node) -> Result {
+/// Fetches a film and looks at it while it comes: from sources so slow that all of it takes most of a minute, so that a busy machine has
+/// time to draw a picture before the last byte is there.
+fn watch_a_film(browser: &Browser, node: &Node, sources: [&Node; 2]) -> Result {
+    for source in sources {
+        source.verb(&["limits", "--up", "512KiB/s"])?.ok()?;
+    }
     browser.click("a[href='#search']")?;
     browser.find("#q")?.write_text("nosferatu mp4")?;
     browser.click("[aria-label='Download Nosferatu (1922).mp4']")?;
@@ -76,14 +82,14 @@ fn everything_can_be_done_in_a_browser() -> Result {
     for (seed, name) in (30..).zip(FILMS) {
         tree::file(&films.join(name), seed, if name.ends_with("srt") { 40 << 10 } else { 6 << 20 })?;
     }
-    film::film(&films.join("Nosferatu (1922).mp4"), 12, 3)?;
+    film::film(&films.join("Nosferatu (1922).mp4"), FILM_SECONDS, 3)?;
     for (seed, name) in (40..).zip(BOOKS) {
         tree::file(&books.join(name), seed, 300 << 10)?;
     }
     let tracker = town.tracker("tracker")?;
     let slow = |name| town.node(name).tracker(&tracker).arg("--limit-up").arg("700KiB");
     let ada = slow("ada").share(&music).share(&films).start_ready()?;
-    let _bob = slow("bob").share(&music).share(&films).start_ready()?;
+    let bob = slow("bob").share(&music).share(&films).start_ready()?;
     let cleo = town.node("cleo").tracker(&tracker).arg("--page").arg("127.0.0.1:0").start_ready()?;
     cleo.find("01 So What.wav", 2)?;
 
@@ -142,7 +148,7 @@ fn everything_can_be_done_in_a_browser() -> Result {
     browser.find("[aria-label='Resume Kind of Blue']")?;
     let paused = cleo.verb(&["downloads"])?.ok()?;
     assert!(paused.lines.iter().all(|line| line["state"] == "paused" || line["state"] == "done"), "{paused:?}");
-    watch_a_film(&browser, &cleo)?;
+    watch_a_film(&browser, &cleo, [&ada, &bob])?;
     browser.click("[aria-label='Resume Kind of Blue']")?;
     ada.verb(&["limits", "--up", "none"])?.ok()?;
     browser.find("[aria-label='Save 05 Flamenco Sketches.wav']")?;

@@ -55,7 +55,8 @@ pub(crate) struct Table {
     offers: Offers,
     /// The files of those for everybody: where they are, what is told of them, and since when.
     pub(crate) journal: Journal,
-    /// What of them is found by everybody.
+    /// What of them is found by everybody: their names, sizes and times. What they hold is in the journal alone, so that a hundred thousand
+    /// files take 4 MB less and a file that was hashed changes no index.
     index: Index,
     /// Whether the indexes do not have yet all that was taken over from the last run.
     is_filling: bool,
@@ -347,10 +348,11 @@ impl Table {
             }
             share.count_in(file.stamp.size, file.content_id.is_some());
         }
-        let (size, mtime) = (file.stamp.size, file.stamp.mtime());
-        let entry = Entry { path: file.path.clone(), size, mtime, content_id: file.content_id };
         let (journal, index) = self.kept_in(file.path.share());
-        index.put(ME, &entry);
+        if known.is_none_or(|(stamp, _)| stamp != file.stamp) {
+            let (size, mtime) = (file.stamp.size, file.stamp.mtime());
+            index.put(ME, &Entry { path: file.path.clone(), size, mtime, content_id: None });
+        }
         journal.put(&file.path, file.stamp, file.content_id);
     }
 

@@ -7,17 +7,19 @@ use std::io;
 use serde::Serialize;
 
 use super::{FoundHit, Index, PeerNo, Query};
+use crate::content_id::ContentId;
 use crate::peer::PeerKey;
+use crate::share_path::SharePath;
 use crate::wire::index::{
-    Address, Answer, ContentSources, Hit, Holder, List, ListPage, MAX_PAGE, MAX_SOURCES, Nickname, Request, Search, SearchPage, SourcePeer,
-    Sources, SourcesFound,
+    Address, Answer, ContentSources, Hit, Holder, Kind, List, ListPage, MAX_PAGE, MAX_SOURCES, Nickname, Request, Search, SearchPage,
+    SourcePeer, Sources, SourcesFound,
 };
 use crate::wire::{Bounded, MAX_ADDRESSES, MAX_CURSOR_BYTES, MAX_INDEX_MESSAGE_BYTES, MAX_SEARCH_BYTES, Refusal, Text};
 
 /// Bytes of an answer around its items: a cursor, a corrected search text, and less than 256 bytes of keys and numbers.
 const ENVELOPE_BYTES: usize = MAX_CURSOR_BYTES + MAX_SEARCH_BYTES + 256;
 /// Most contents in one `Sources` with which paths are told: who asks for few wants a name, who asks for many has them.
-const MAX_NAMED_SOURCES: usize = 16;
+pub const MAX_NAMED_SOURCES: usize = 16;
 /// Most peers that one answer to `Sources` names: the bound of the message.
 const MAX_SOURCE_PEERS: usize = 1024;
 
@@ -128,12 +130,29 @@ pub fn list(index: &Index, directory: &impl Directory, ask: &List) -> Result<Lis
 /// A page of hits.
 #[must_use]
 pub fn search(index: &Index, directory: &impl Directory, ask: &Search) -> SearchPage {
+    search_of_names(index, directory, ask, |_| None)
+}
+
+/// A page of hits from an index of files that are not hashed: `content_of` tells what is known of a file elsewhere.
+#[must_use]
+pub fn search_of_names(
+    index: &Index,
+    directory: &impl Directory,
+    ask: &Search,
+    content_of: impl Fn(&SharePath) -> Option<ContentId>,
+) -> SearchPage {
     let query = Query::parse(&ask.text);
     let now = directory.unix_now().unwrap_or(i64::MAX);
     let only: Option<Vec<PeerNo>> =
         (!query.peers.is_empty()).then(|| query.peers.iter().flat_map(|name| directory.peers_named(name)).collect());
     let page = |limit| index.search(&query, only.as_deref(), ask.after.as_deref(), limit, now);
-    let tell = |hits: Vec<FoundHit>| -> Vec<Hit> { hits.into_iter().map(|hit| tell_hit(directory, hit)).collect() };
+    let tell_one = |mut hit: FoundHit| {
+        if hit.kind == Kind::File {
+            hit.content_id = hit.content_id.or_else(|| content_of(&hit.path));
+        }
+        tell_hit(directory, hit)
+    };
+    let tell = |hits: Vec<FoundHit>| -> Vec<Hit> { hits.into_iter().map(tell_one).collect() };
     let mut found = page(page_size(ask.limit));
     let mut hits = tell(std::mem::take(&mut found.hits));
     let fitting = PageBudget::new().count(&hits);
@@ -257,9 +276,7 @@ fn encoded_bytes(item: &impl Serialize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content_id::ContentId;
     use crate::namespace::Namespace;
-    use crate::share_path::SharePath;
     use crate::wire::index::{Entry, MAX_HOLDERS};
     use crate::wire::{MAX_ADDRESS_BYTES, MAX_NICKNAME_BYTES};
 

@@ -5,13 +5,14 @@
 //! leaves and returns touches no text at all.
 //!
 //! ```text
-//! content  id 32 · size 8 · documents 4            one document, or the number of a list of them
+//! content  size 8 · documents 4                    one document, or the number of a list of them
+//! its id   32                                      apart: a search looks at those of its hits only
 //! document content 4 · slot 4 · time 4             one holder, or the number of a list of them
 //! ```
 //!
 //! 44 and 12 bytes; nearly all contents have one document, and most documents one holder. A content is its id *and* size: a
 //! peer that lies about a size makes a content of its own and spoils nobody's. A file that is not hashed yet has a content to
-//! itself, which no one else can meet.
+//! itself, which no one else can meet; in an index of such files only, ids take no memory.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -51,6 +52,8 @@ impl Item for Holder {
 #[derive(Debug, Default)]
 pub(super) struct Relation {
     contents: Chunks<Content>,
+    /// Of the contents up to the last that is hashed.
+    ids: Chunks<[u8; 32]>,
     free_contents: Vec<ContentNo>,
     by_id: Table,
     hasher: IdHasher,
@@ -61,7 +64,6 @@ pub(super) struct Relation {
 
 #[derive(Debug)]
 struct Content {
-    id: [u8; 32],
     /// In two halves, so that a row needs no padding.
     size: [u32; 2],
     /// A document, or a list of them.
@@ -103,14 +105,14 @@ impl IdHasher {
 impl Relation {
     /// The content of this id and size.
     pub(super) fn find_content(&self, id: &ContentId, size: u64) -> Option<ContentNo> {
-        self.by_id.find(self.hasher.hash(id.as_bytes()), |row| self.contents[row].id == *id.as_bytes() && self.size(row) == size)
+        self.by_id.find(self.hasher.hash(id.as_bytes()), |row| self.ids[row] == *id.as_bytes() && self.size(row) == size)
     }
 
     /// All contents of this id: one, unless somebody lies.
     pub(super) fn contents_of(&self, id: &ContentId) -> Vec<ContentNo> {
         let mut all = Vec::new();
         self.by_id.find(self.hasher.hash(id.as_bytes()), |row| {
-            if self.contents[row].id == *id.as_bytes() {
+            if self.ids[row] == *id.as_bytes() {
                 all.push(row);
             }
             false
@@ -120,7 +122,7 @@ impl Relation {
 
     /// A new content without documents: link one at once. `None` when there is no room for more.
     pub(super) fn add_content(&mut self, id: Option<&ContentId>, size: u64) -> Option<ContentNo> {
-        let content = Content { id: id.map_or([0; 32], |id| *id.as_bytes()), size: [(size >> 32) as u32, size as u32], docs: NONE };
+        let content = Content { size: [(size >> 32) as u32, size as u32], docs: NONE };
         let row = match self.free_contents.pop() {
             Some(row) => {
                 self.contents[row] = content;
@@ -133,8 +135,12 @@ impl Relation {
             }
         };
         if let Some(id) = id {
-            let Self { contents, hasher, by_id, .. } = self;
-            by_id.insert(hasher.hash(id.as_bytes()), row, |row| hasher.hash(&contents[row].id));
+            let Self { ids, hasher, by_id, .. } = self;
+            while ids.len() <= row as usize {
+                ids.push([0; 32]);
+            }
+            ids[row] = *id.as_bytes();
+            by_id.insert(hasher.hash(id.as_bytes()), row, |row| hasher.hash(&ids[row]));
         }
         Some(row)
     }
@@ -144,8 +150,9 @@ impl Relation {
         u64::from(high) << 32 | u64::from(low)
     }
 
+    /// The id of a content that is hashed.
     pub(super) fn id(&self, content: ContentNo) -> ContentId {
-        ContentId::from_bytes(self.contents[content].id)
+        ContentId::from_bytes(self.ids[content])
     }
 
     /// The documents of a content, held or not.
@@ -208,8 +215,8 @@ impl Relation {
 
     fn free_content(&mut self, content: ContentNo, hashed: bool) {
         if hashed {
-            let Self { contents, hasher, by_id, .. } = self;
-            let hash_of = |row: u32| hasher.hash(&contents[row].id);
+            let Self { ids, hasher, by_id, .. } = self;
+            let hash_of = |row: u32| hasher.hash(&ids[row]);
             by_id.remove(hash_of(content), content, hash_of);
         }
         self.contents[content].docs = NONE;
@@ -302,7 +309,7 @@ impl Relation {
     /// Bytes on the heap, by what they are for.
     pub(super) fn heap_parts(&self) -> [(&'static str, usize); 4] {
         [
-            ("contents", self.contents.len() * size_of::<Content>() + self.free_contents.capacity() * 4),
+            ("contents", self.contents.len() * size_of::<Content>() + self.ids.len() * 32 + self.free_contents.capacity() * 4),
             ("contents by id", self.by_id.heap_bytes()),
             ("documents", self.docs.len() * size_of::<Doc>()),
             ("lists", self.doc_lists.heap_bytes() + self.holder_lists.heap_bytes()),

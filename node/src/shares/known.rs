@@ -11,6 +11,7 @@ use std::sync::PoisonError;
 
 use potluck_common::namespace::Namespace;
 use potluck_common::search::Index;
+use potluck_common::wire::index::Entry;
 
 use super::{ME, Share, ShareState, Shares, Shelf, Table};
 use crate::core::audience::Readers;
@@ -104,7 +105,7 @@ impl Shares {
                 let mut table = self.lock();
                 let Some((journal, index)) = table.shelf_of(share.as_deref()) else { break };
                 let (entries, more) = journal.entries_from(from, u32::from(AT_ONCE));
-                entries.iter().for_each(|entry| index.put(ME, entry));
+                entries.into_iter().for_each(|entry| index.put(ME, &Entry { content_id: None, ..entry }));
                 next = more;
                 drop(table);
                 self.tend_index();

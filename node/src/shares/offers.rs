@@ -70,8 +70,7 @@ impl Table {
 
     fn tell(&mut self, id: ContentId, name: &str, size: u64, mtime: i64, file: Option<Offered>) {
         let Some(path) = self.free_path(name) else { return };
-        let entry = Entry { path: path.clone(), size, mtime, content_id: Some(id) };
-        self.index.put(ME, &entry);
+        self.index.put(ME, &Entry { path: path.clone(), size, mtime, content_id: None });
         self.journal.put(&path, Stamp::of_no_file(size, mtime), Some(id));
         self.offers.0.insert(id, Offer { path, file });
     }

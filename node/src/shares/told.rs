@@ -3,48 +3,49 @@
 //! A listing goes by path over all of them. A search tells what is for few first, one share after another, then what is for everybody; its
 //! cursor says how far it is: `NUMBER;CURSOR`, where the number counts the shelves that this reader may see. A reader for whom
 //! there is nothing in particular gets the cursors of the one index, unchanged.
+//!
+//! The indexes know names, sizes and times. What the files hold is in the journals, once, and comes from there.
 
-use std::collections::HashSet;
-
+use potluck_common::content_id::ContentId;
 use potluck_common::search::Index;
-use potluck_common::search::answer::{Directory, PageBudget, answer, search, sources};
+use potluck_common::search::answer::{Directory, MAX_NAMED_SOURCES, PageBudget, search_of_names};
 use potluck_common::share_path::SharePath;
-use potluck_common::wire::index::{Answer, Entry, List, ListPage, MAX_PAGE, Request, Search, SearchPage, Sources, SourcesFound};
+use potluck_common::wire::index::{
+    Answer, ContentSources, Entry, List, ListPage, MAX_PAGE, Request, Search, SearchPage, SourcePeer, Sources, SourcesFound,
+};
 use potluck_common::wire::{Bounded, MAX_CURSOR_BYTES, Refusal, Text};
 
 use super::{ME, Table};
 use crate::core::audience::Reader;
+use crate::core::journal::Journal;
+
+/// Files that are for the same readers: what they hold, and their names.
+type Shelved<'a> = (&'a Journal, &'a Index);
 
 impl Table {
-    /// The indexes that a reader may see, the one for everybody last.
-    fn shelves(&self, reader: &Reader) -> Vec<&Index> {
+    /// What a reader may see, what is for everybody last.
+    fn shelves(&self, reader: &Reader) -> Vec<Shelved<'_>> {
         let limited = self.shares.values().filter(|share| share.readers.include(reader)).filter_map(|share| share.shelf.as_ref());
-        limited.map(|shelf| &shelf.index).chain([&self.index]).collect()
+        limited.map(|shelf| (&shelf.journal, &shelf.index)).chain([(&self.journal, &self.index)]).collect()
     }
 
     /// The answer to a reader's request; `None` for those that only a tracker knows.
     pub(crate) fn answer_for(&self, reader: &Reader, myself: &impl Directory, request: &Request) -> Option<Answer> {
-        let told = self.told(reader, myself, request)?;
+        let told = match request {
+            Request::List(ask) => match myself.peer_no(&ask.peer) {
+                Some(_) => Answer::List(self.page_for(reader, ask)),
+                None => Answer::Refused { why: Refusal::NotFound },
+            },
+            Request::Search(ask) => Answer::Search(search_all(&self.shelves(reader), myself, ask)),
+            Request::Sources(ask) => Answer::Sources(sources_in_all(&self.shelves(reader), myself, ask)),
+            Request::Publish(_) | Request::Withdraw(_) | Request::Peers(_) | Request::Watch(_) => return None,
+        };
         Some(if self.is_filling { of_part(told) } else { told })
     }
 
     /// Whether what is told is not all that there is: for some seconds after the start of a node with large shares.
     pub(crate) fn is_filling(&self) -> bool {
         self.is_filling
-    }
-
-    fn told(&self, reader: &Reader, myself: &impl Directory, request: &Request) -> Option<Answer> {
-        let shelves = self.shelves(reader);
-        match (shelves.as_slice(), request) {
-            ([everybody], _) => answer(everybody, myself, request),
-            (_, Request::List(ask)) => Some(match myself.peer_no(&ask.peer) {
-                Some(_) => Answer::List(self.page_for(reader, ask)),
-                None => Answer::Refused { why: Refusal::NotFound },
-            }),
-            (_, Request::Search(ask)) => Some(Answer::Search(search_all(&shelves, myself, ask))),
-            (_, Request::Sources(ask)) => Some(Answer::Sources(sources_in_all(&shelves, myself, ask))),
-            _ => None,
-        }
     }
 
     /// The files that a reader may see at or below a path, after a cursor, in the order of their paths; with the next cursor.
@@ -57,9 +58,9 @@ impl Table {
     ) -> (Vec<Entry>, Option<String>) {
         let mut entries = Vec::new();
         let mut more = false;
-        for index in self.shelves(reader) {
+        for (journal, index) in self.shelves(reader) {
             let (some, next) = index.list(ME, under, after, limit);
-            entries.extend(some);
+            entries.extend(some.into_iter().map(|entry| Entry { content_id: content_in(journal, &entry.path), ..entry }));
             more |= next.is_some();
         }
         entries.sort_by(|one, other| one.path.cmp(&other.path));
@@ -86,17 +87,27 @@ impl Table {
 fn of_part(told: Answer) -> Answer {
     match told {
         Answer::Search(page) if !page.hits.is_empty() => Answer::Search(SearchPage { more: true, ..page }),
-        Answer::Search(_) | Answer::List(_) | Answer::Sources(_) => Answer::Refused { why: Refusal::Unavailable },
+        Answer::Search(_) | Answer::List(_) => Answer::Refused { why: Refusal::Unavailable },
         other => other,
     }
 }
 
-fn search_all(shelves: &[&Index], myself: &impl Directory, ask: &Search) -> SearchPage {
+/// What the file at a path holds, as far as is known.
+fn content_in(journal: &Journal, path: &SharePath) -> Option<ContentId> {
+    journal.content(path).flatten()
+}
+
+fn search_all(shelves: &[Shelved<'_>], myself: &impl Directory, ask: &Search) -> SearchPage {
+    if let [(journal, index)] = shelves {
+        return search_of_names(index, myself, ask, |path| content_in(journal, path));
+    }
     let (start, mut after) = place_in(ask.after.as_deref());
     let everybody = shelves.len().saturating_sub(1);
     let pages = |at: usize, after: Option<String>, limit: u32| {
         let ask = Search { after: after.as_deref().map(Text::truncated), limit, ..ask.clone() };
-        let page = shelves.get(at).map(|index| search(index, myself, &ask)).unwrap_or_default();
+        let shelf = shelves.get(at);
+        let page = shelf.map(|(journal, index)| search_of_names(index, myself, &ask, |path| content_in(journal, path)));
+        let page = page.unwrap_or_default();
         // Typing errors are mended in what is for everybody only: a guess must not come before what was meant.
         if at < everybody && page.corrected.is_some() { SearchPage::default() } else { page }
     };
@@ -119,17 +130,21 @@ fn place_in(cursor: Option<&str>) -> (usize, Option<String>) {
 }
 
 /// All shelves are this node's, so that each answer names the same one peer.
-fn sources_in_all(shelves: &[&Index], myself: &impl Directory, ask: &Sources) -> SourcesFound {
-    let answers: Vec<SourcesFound> = shelves.iter().map(|index| sources(index, myself, ask)).collect();
-    let peers = answers.iter().find(|answer| !answer.peers.is_empty()).map(|answer| answer.peers.clone()).unwrap_or_default();
-    let mut known = HashSet::new();
-    let found = answers.into_iter().flat_map(|answer| answer.found).filter(|content| known.insert(content.content_id));
-    SourcesFound { found: Bounded::truncated(found), peers }
+fn sources_in_all(shelves: &[Shelved<'_>], myself: &impl Directory, ask: &Sources) -> SourcesFound {
+    let Some(card) = myself.card(ME) else { return SourcesFound::default() };
+    let tell_paths = ask.content_ids.len() <= MAX_NAMED_SOURCES;
+    let found = ask.content_ids.iter().filter_map(|id| {
+        let places = shelves.iter().flat_map(|(journal, _)| journal.places(id));
+        let (path, stamp) = places.min_by(|one, other| one.0.cmp(&other.0))?;
+        Some(ContentSources { content_id: *id, size: stamp.size, path: tell_paths.then_some(path), peers: Bounded::truncated([0]) })
+    });
+    let found = Bounded::truncated(found);
+    let me = SourcePeer { peer: card.peer, nickname: card.nickname.clone(), addresses: card.addresses.clone() };
+    SourcesFound { peers: Bounded::truncated((!found.is_empty()).then_some(me)), found }
 }
 
 #[cfg(test)]
 mod tests {
-    use potluck_common::content_id::ContentId;
     use potluck_common::namespace::Namespace;
     use potluck_common::peer::PeerKey;
     use potluck_common::search::PeerNo;

@@ -16,6 +16,8 @@ pub enum Deed {
     Piece,
     /// It registers by rendezvous, or tries to.
     Registration,
+    /// It asks by rendezvous who is registered: names of namespaces can be guessed.
+    Discovery,
     /// It sends what cannot be decoded.
     Malformed,
 }
@@ -41,6 +43,8 @@ pub struct Rates {
     pub pieces: Rate,
     /// [`Deed::Registration`]; beyond it the peer is cut off.
     pub registrations: Rate,
+    /// [`Deed::Discovery`]; beyond it the peer is cut off.
+    pub discoveries: Rate,
     /// [`Deed::Malformed`]; beyond it the peer is cut off.
     pub malformed: Rate,
     /// Being told to wait; beyond it the peer is cut off.
@@ -50,11 +54,12 @@ pub struct Rates {
 impl Rates {
     /// The rates of these limits, with those that only one kind of program has.
     #[must_use]
-    pub fn new(limits: &NetLimits, pieces: Rate, registrations: Rate) -> Self {
+    pub fn new(limits: &NetLimits, pieces: Rate, registrations: Rate, discoveries: Rate) -> Self {
         Self {
             requests: Rate::per_second(limits.requests.0, limits.requests.1),
             pieces,
             registrations,
+            discoveries,
             malformed: Rate::per_minute(limits.malformed.0, limits.malformed.1),
             patience: Rate::per_second(limits.patience.0, limits.patience.1),
         }
@@ -74,6 +79,7 @@ struct Account {
     requests: Allowance,
     pieces: Allowance,
     registrations: Allowance,
+    discoveries: Allowance,
     malformed: Allowance,
     patience: Allowance,
 }
@@ -93,13 +99,14 @@ impl Conduct {
             Deed::Request => (&mut account.requests, Stop::Requests),
             Deed::Piece => (&mut account.pieces, Stop::Pieces),
             Deed::Registration => (&mut account.registrations, Stop::Registrations),
+            Deed::Discovery => (&mut account.discoveries, Stop::Discoveries),
             Deed::Malformed => (&mut account.malformed, Stop::Malformed),
         };
         if allowance.take(now) {
             return Verdict::Serve;
         }
         self.tally.count(stop);
-        if matches!(deed, Deed::Registration | Deed::Malformed) {
+        if matches!(deed, Deed::Registration | Deed::Discovery | Deed::Malformed) {
             return Verdict::Disconnect;
         }
         if account.patience.take(now) {
@@ -121,6 +128,7 @@ impl Account {
             requests: Allowance::new(rates.requests, now),
             pieces: Allowance::new(rates.pieces, now),
             registrations: Allowance::new(rates.registrations, now),
+            discoveries: Allowance::new(rates.discoveries, now),
             malformed: Allowance::new(rates.malformed, now),
             patience: Allowance::new(rates.patience, now),
         }
@@ -148,6 +156,7 @@ mod tests {
             requests: Rate::per_second(200, 50),
             pieces: Rate::per_second(800, 400),
             registrations: Rate::per_minute(16, 6),
+            discoveries: Rate::per_minute(120, 60),
             malformed: Rate::per_minute(16, 6),
             patience: Rate::per_second(100, 10),
         };
@@ -165,6 +174,7 @@ mod tests {
             (Deed::Request, 200, Verdict::Busy, "requests"),
             (Deed::Piece, 800, Verdict::Busy, "pieces"),
             (Deed::Registration, 16, Verdict::Disconnect, "registrations"),
+            (Deed::Discovery, 120, Verdict::Disconnect, "discoveries"),
             (Deed::Malformed, 16, Verdict::Disconnect, "malformed"),
         ] {
             let ((mut conduct, tally), now) = (conduct(), beginning());

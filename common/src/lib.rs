@@ -19,7 +19,7 @@
 //! | [`wire`] | the messages of our protocols, one file each, and every limit |
 //! | [`search`] | the file index: pure, used by the tracker over all peers and by a node over its own shares |
 //! | [`buffer`] | bodies of answers, used again |
-//! | [`limits`], [`rate`], [`conduct`] | what remotes may cost, and who is cut off for it |
+//! | [`limits`], [`rate`], [`conduct`], [`nearness`] | what remotes may cost, and who is cut off for it; what an address can mean |
 //! | [`certificate`], [`gate`], [`host_limits`] | what a private tracker signs; protocols that are not spoken to a stranger; connections by where they come from |
 //! | [`failure`], [`accept`], [`web`], [`qr`] | exit codes; clients of a listener, a bounded number; what the pages of both programs share; QR codes |
 //! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: with the three above the only modules that name libp2p |
@@ -53,6 +53,7 @@ pub mod limits;
 pub mod link;
 pub mod muxer;
 pub mod namespace;
+pub mod nearness;
 pub mod peer;
 pub mod qr;
 pub mod rate;

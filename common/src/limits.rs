@@ -130,6 +130,8 @@ pub enum Stop {
     Pieces,
     /// `registrations-…`: cut off.
     Registrations,
+    /// `discoveries-…`: cut off.
+    Discoveries,
     /// `malformed-…`: cut off.
     Malformed,
     /// `patience-…`: cut off.
@@ -148,7 +150,7 @@ pub enum Stop {
 
 impl Stop {
     /// All of them with the names that metrics have for them.
-    pub const ALL: [(Self, &'static str); 17] = [
+    pub const ALL: [(Self, &'static str); 18] = [
         (Self::Connections, "connections"),
         (Self::Pending, "pending"),
         (Self::ConnectionsPerPeer, "connections_per_peer"),
@@ -159,6 +161,7 @@ impl Stop {
         (Self::Requests, "requests"),
         (Self::Pieces, "pieces"),
         (Self::Registrations, "registrations"),
+        (Self::Discoveries, "discoveries"),
         (Self::Malformed, "malformed"),
         (Self::Patience, "patience"),
         (Self::Quota, "quota"),

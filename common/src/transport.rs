@@ -135,6 +135,12 @@ pub fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
+/// Whether this machine has an IP address: then a socket can be bound to it.
+#[must_use]
+pub fn is_own_ip(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
 /// Whether an address is on this machine only.
 #[must_use]
 pub fn is_loopback(address: &Multiaddr) -> bool {
@@ -148,6 +154,12 @@ pub fn is_loopback(address: &Multiaddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_has_the_addresses_that_it_has() {
+        assert!(is_own_ip("127.0.0.1".parse().unwrap()));
+        assert!(!is_own_ip("198.51.100.7".parse().unwrap())); // of nobody: RFC 5737
+    }
 
     #[test]
     fn a_port_is_taken_while_another_listens_on_it() {

@@ -14,6 +14,7 @@ use futures::future::join_all;
 use libp2p::{Multiaddr, PeerId};
 use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
+use potluck_common::nearness::Nearness;
 use potluck_common::peer::PeerKey;
 use potluck_common::share_path::SharePath;
 use potluck_common::transport::{ip_of, key_of, peer_of};
@@ -25,7 +26,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::now;
 use crate::contacts::Contacts;
-use crate::dialling::{DialBudget, Nearness, may_dial, nearness};
+use crate::dialling::{DialBudget, may_dial, nearness};
 use crate::error::{CommandError, Failure};
 use crate::net::{AskError, NetHandle};
 use crate::trackers::NOT_A_MEMBER;

@@ -4,11 +4,12 @@
 //! Nothing here decides about addresses that the user typed.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use potluck_common::nearness::{Nearness, is_nobody, nearness_of};
 
 /// Ports below this belong to other services of a machine; a node never listens there unless it is told to.
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
@@ -20,17 +21,6 @@ const FAILURE_EVERY: Duration = Duration::from_secs(300);
 const FAILURE_NEAR_EVERY: Duration = Duration::from_secs(10);
 /// Places whose failures are remembered; when there are more, those that failed longest ago are forgotten.
 const MAX_PLACES: usize = 1024;
-
-/// How near a machine is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Nearness {
-    /// This one.
-    Machine,
-    /// On a private network.
-    Network,
-    /// Anywhere.
-    World,
-}
 
 /// How near whoever is at an address is; a name may mean anybody.
 pub(crate) fn nearness(address: &Multiaddr) -> Nearness {
@@ -77,31 +67,6 @@ fn place(address: &Multiaddr) -> Option<(IpAddr, u16)> {
         Some(_) => false,
     };
     is_over.then_some((ip, port))
-}
-
-fn nearness_of(ip: IpAddr) -> Nearness {
-    let (is_machine, is_network) = match ip.to_canonical() {
-        IpAddr::V4(ip) => (ip.is_loopback(), ip.is_private() || ip.is_link_local() || is_shared(ip)),
-        IpAddr::V6(ip) => (ip.is_loopback(), ip.is_unique_local() || ip.is_unicast_link_local()),
-    };
-    match (is_machine, is_network) {
-        (true, _) => Nearness::Machine,
-        (false, true) => Nearness::Network,
-        (false, false) => Nearness::World,
-    }
-}
-
-/// An address that no machine has, or many.
-fn is_nobody(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_unspecified() || ip.is_multicast() || matches!(ip.octets(), [0 | 240.., ..]),
-        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
-    }
-}
-
-/// 100.64.0.0/10: networks of providers, and of overlays such as Tailscale.
-fn is_shared(ip: Ipv4Addr) -> bool {
-    matches!(ip.octets(), [100, 64..=127, ..])
 }
 
 /// Whether two private addresses are of one network: by the first three bytes of IPv4, the first half of IPv6.
@@ -168,6 +133,8 @@ impl Spent {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::core::testing::beginning;
 

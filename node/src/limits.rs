@@ -56,7 +56,7 @@ impl NodeLimits {
     /// How often one peer may do what. Nobody registers at a node.
     #[must_use]
     pub fn rates(&self) -> Rates {
-        Rates::new(&self.net, Rate::per_second(self.pieces.0, self.pieces.1), Rate::per_minute(1, 1))
+        Rates::new(&self.net, Rate::per_second(self.pieces.0, self.pieces.1), Rate::per_minute(1, 1), Rate::per_minute(1, 1))
     }
 
     /// What the upload slots keep to.

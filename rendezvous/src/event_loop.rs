@@ -1,6 +1,8 @@
 //! Routes events of swarm, time and shutdown to who handles them. Decides nothing.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use futures::future::OptionFuture;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::request_response::ResponseChannel;
-use libp2p::swarm::SwarmEvent;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, TransportError};
 use potluck_common::conduct::Conduct;
 use potluck_common::gate::Doorkeeper;
@@ -36,6 +38,7 @@ use crate::lobby::Lobby;
 use crate::members::Ledger;
 use crate::membership::Membership;
 use crate::on_admit::Pending;
+use crate::reach::Reach;
 use crate::rooms::Seating;
 use crate::watches::Watches;
 use crate::{Event, TrackerError};
@@ -53,6 +56,10 @@ pub(crate) struct EventLoop<F> {
     /// Who offers what.
     pub(crate) index: Index<ResponseChannel<Answer>>,
     pub(crate) liveness: Liveness,
+    /// Where each connection comes from; the number of connections bounds it.
+    pub(crate) origins: HashMap<ConnectionId, IpAddr>,
+    /// Where peers were reached that are not seen there.
+    pub(crate) reach: Reach<Multiaddr>,
     /// Who waits for what to be published.
     pub(crate) watches: Watches<ResponseChannel<Answer>>,
     pub(crate) conduct: Conduct,
@@ -109,6 +116,8 @@ impl<F: FnMut(Event)> EventLoop<F> {
             swarm,
             index,
             liveness: Liveness::default(),
+            origins: HashMap::new(),
+            reach: Reach::default(),
             watches: Watches::default(),
             conduct: Conduct::new(config.limits.rates(), tally.clone()),
             tally,
@@ -175,6 +184,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
                 self.note_origin(connection_id, ip_of(endpoint.get_remote_address()));
                 self.on_connected(&peer_id, num_established.get());
+                if endpoint.is_dialer() {
+                    self.on_reached(&peer_id, connection_id);
+                }
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 self.note_origin(connection_id, None);
@@ -220,6 +232,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             self.index.handle_silent(&peer);
         }
         self.show_out();
+        self.try_to_reach();
         self.index.handle_tick(now, unix_seconds());
         self.figures.handle_tick(now);
         for (channel, answer) in self.watches.handle_tick(now, unix_seconds()) {

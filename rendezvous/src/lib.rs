@@ -21,7 +21,8 @@
 //! | `store/` | what was published, on the disk, and its thread |
 //! | `members.rs`, `lobby.rs` | pure: invitations, members, revocation; strangers and their wrong invitations |
 //! | `membership.rs`, `ledger_file.rs` | what has to be kept true around them: doors, signatures; the file |
-//! | `rooms.rs` | libp2p's rendezvous server, one for each circle of members |
+//! | `rooms.rs`, `sift.rs` | libp2p's rendezvous server, one for each circle of members; what it is not asked |
+//! | `origin.rs`, `reach.rs` | which addresses of a peer are told to others; pure: those that the tracker tries first |
 //! | `admin.rs`, `control.rs` | what whoever runs a private tracker asks; the socket by which it comes |
 //! | `page/`, `on_page.rs`, `figures.rs` | the page, metrics and health; what it is told; pure: what the tracker has done |
 //! | `numbers.rs` | pure: the small numbers by which an index knows peers |
@@ -95,9 +96,12 @@ mod on_connection;
 mod on_index;
 mod on_page;
 mod on_rendezvous;
+mod origin;
 mod page;
 pub mod quota;
+pub mod reach;
 mod rooms;
+mod sift;
 mod store;
 pub mod watches;
 

@@ -15,6 +15,8 @@ pub struct TrackerLimits {
     /// Rendezvous registrations of one peer: at once, and a minute. libp2p's server keeps each until its TTL ends (two hours at most),
     /// also when it was superseded, so that a peer that registers in a loop would fill the memory.
     pub registrations: (u64, u64),
+    /// Discoveries of one peer by rendezvous: at once, and a minute. A name that is guessed costs one.
+    pub discoveries: (u64, u64),
     /// Wrong invitations an hour, from one address or of one peer.
     pub bad_invitations: u64,
     /// Of the index.
@@ -23,7 +25,13 @@ pub struct TrackerLimits {
 
 impl Default for TrackerLimits {
     fn default() -> Self {
-        Self { net: NetLimits::of_tracker(), registrations: (16, 6), bad_invitations: u64::from(MAX_FAILURES), index: Limits::default() }
+        Self {
+            net: NetLimits::of_tracker(),
+            registrations: (16, 6),
+            discoveries: (120, 60),
+            bad_invitations: u64::from(MAX_FAILURES),
+            index: Limits::default(),
+        }
     }
 }
 
@@ -34,6 +42,8 @@ impl TrackerLimits {
         fields.extend([
             ("registrations-burst", "rendezvous registrations of one peer at once", &mut self.registrations.0),
             ("registrations-per-minute", "the same a minute", &mut self.registrations.1),
+            ("discoveries-burst", "rendezvous discoveries of one peer at once", &mut self.discoveries.0),
+            ("discoveries-per-minute", "the same a minute; who goes on is cut off", &mut self.discoveries.1),
             ("bad-invitations", "wrong invitations an hour from one address or by one peer", &mut self.bad_invitations),
         ]);
         fields.extend(self.index.fields());
@@ -43,8 +53,8 @@ impl TrackerLimits {
     /// How often one peer may do what. Bytes of files are not asked for here.
     #[must_use]
     pub fn rates(&self) -> Rates {
-        let (burst, count) = self.registrations;
-        Rates::new(&self.net, Rate::per_second(1, 1), Rate::per_minute(burst, count))
+        let per_minute = |(burst, count)| Rate::per_minute(burst, count);
+        Rates::new(&self.net, Rate::per_second(1, 1), per_minute(self.registrations), per_minute(self.discoveries))
     }
 }
 

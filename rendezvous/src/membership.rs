@@ -1,14 +1,11 @@
 //! The private side of a tracker: its ledger with what has to be kept true around it — who is let in, what is on the disk,
 //! what is signed. `on_admit.rs` calls it for what comes over the network and over the control socket.
 
-use std::collections::HashMap;
 use std::io;
 use std::mem;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use libp2p::identity::Keypair;
-use libp2p::swarm::ConnectionId;
 use potluck_common::certificate;
 use potluck_common::gate::Doorkeeper;
 use potluck_common::namespace::Namespace;
@@ -28,8 +25,6 @@ use crate::rooms::Seating;
 pub(crate) struct Membership<P> {
     pub(crate) ledger: Ledger,
     pub(crate) lobby: Lobby,
-    /// Where each connection comes from; the number of connections bounds it.
-    pub(crate) origins: HashMap<ConnectionId, IpAddr>,
     doorkeeper: Doorkeeper,
     seating: Seating,
     key: Keypair,
@@ -59,7 +54,6 @@ impl<P> Membership<P> {
             tracker: key_of(&key.public().to_peer_id())?,
             ledger,
             lobby,
-            origins: HashMap::new(),
             doorkeeper,
             seating,
             key,

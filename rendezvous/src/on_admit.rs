@@ -92,8 +92,8 @@ impl<F: FnMut(Event)> EventLoop<F> {
     fn on_join(&mut self, peer: PeerKey, connection: ConnectionId, join: &Join, channel: ResponseChannel<Answer>) {
         let now = self.now();
         let unix_now = unix_seconds();
+        let address = self.origins.get(&connection).copied();
         let Some(membership) = &mut self.membership else { return };
-        let address = membership.origins.get(&connection).copied();
         let why = if membership.lobby.may_try(peer, address, now) {
             match membership.ledger.redeem(&join.secret, peer, &join.nickname, unix_now) {
                 Ok(_) => {
@@ -220,10 +220,9 @@ impl<F: FnMut(Event)> EventLoop<F> {
 
     /// Where a connection comes from; `None`: no longer needed.
     pub(crate) fn note_origin(&mut self, connection: ConnectionId, ip: Option<IpAddr>) {
-        let Some(membership) = &mut self.membership else { return };
         match ip {
-            Some(ip) => drop(membership.origins.insert(connection, ip)),
-            None => drop(membership.origins.remove(&connection)),
+            Some(ip) => drop(self.origins.insert(connection, ip)),
+            None => drop(self.origins.remove(&connection)),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Connections and pings: who is there.
 
-use libp2p::{PeerId, ping};
-use potluck_common::transport::key_of;
+use libp2p::swarm::ConnectionId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::{Multiaddr, PeerId, ping};
+use potluck_common::peer::PeerKey;
+use potluck_common::transport::{ip_of, key_of, peer_of};
 
 use crate::Event;
 use crate::clock::unix_seconds;
@@ -32,10 +35,37 @@ impl<F: FnMut(Event)> EventLoop<F> {
             self.conduct.handle_lost(&key);
             self.index.handle_lost(&key, now);
             self.watches.handle_lost(&key);
+            self.reach.handle_lost(&key);
             if let Some(membership) = &mut self.membership {
                 membership.lobby.handle_gone(&key);
             }
         }
+    }
+
+    /// A peer says that it is at a public address where it is not seen: it will be tried.
+    pub(crate) fn on_claim(&mut self, peer: PeerKey, address: Multiaddr) {
+        let now = self.now();
+        if let Some(ip) = ip_of(&address) {
+            self.reach.handle_claim(peer, ip.to_canonical(), address, now);
+        }
+    }
+
+    /// The next address that a peer named is tried; whoever is there has to prove that it is the peer.
+    pub(crate) fn try_to_reach(&mut self) {
+        let Some((peer, address)) = self.reach.poll_try() else { return };
+        let Some(peer) = peer_of(&peer) else { return };
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address]).allocate_new_port().build();
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::debug!(%peer, %error, "not tried");
+        }
+    }
+
+    /// A peer was reached where it said that it is. The connection was only made to see that.
+    pub(crate) fn on_reached(&mut self, peer: &PeerId, connection: ConnectionId) {
+        if let Some((key, ip)) = key_of(peer).zip(self.origins.get(&connection)) {
+            self.reach.handle_reached(key, ip.to_canonical());
+        }
+        self.swarm.close_connection(connection);
     }
 
     pub(crate) fn on_ping(&mut self, event: ping::Event) {

@@ -1,5 +1,6 @@
 //! The index protocol: each request is checked, charged to its peer's account, and answered from the catalog.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use libp2p::request_response::{Event as Exchange, Message, ResponseChannel};
@@ -9,31 +10,41 @@ use potluck_common::conduct::{Deed, Verdict};
 use potluck_common::limits::Stop;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
-use potluck_common::transport::{key_of, peer_of, split_peer};
+use potluck_common::transport::{ip_of, key_of, peer_of, split_peer};
 use potluck_common::wire::index::{Address, Answer, Publish, Request, Watch};
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 
 use crate::Event;
 use crate::event_loop::EventLoop;
+use crate::origin::{is_its_own, may_be_tried};
 
 impl<F: FnMut(Event)> EventLoop<F> {
     pub(crate) fn on_index(&mut self, event: Exchange<Result<Request, Malformed>, Answer>) {
         match event {
-            Exchange::Message { peer, message: Message::Request { request, channel, .. }, .. } => self.on_request(&peer, request, channel),
+            Exchange::Message { peer, connection_id, message: Message::Request { request, channel, .. } } => {
+                let seen_at = self.origins.get(&connection_id).copied();
+                self.on_request(&peer, seen_at, request, channel);
+            }
             Exchange::InboundFailure { peer, error, .. } => tracing::debug!(%peer, %error, "an answer did not arrive"),
             // A tracker asks nobody.
             Exchange::Message { .. } | Exchange::OutboundFailure { .. } | Exchange::ResponseSent { .. } => {}
         }
     }
 
-    fn on_request(&mut self, peer: &PeerId, request: Result<Request, Malformed>, channel: ResponseChannel<Answer>) {
+    fn on_request(
+        &mut self,
+        peer: &PeerId,
+        seen_at: Option<IpAddr>,
+        request: Result<Request, Malformed>,
+        channel: ResponseChannel<Answer>,
+    ) {
         let Some(key) = key_of(peer) else { return self.respond(channel, refuse(Refusal::Unsupported)) };
         let answer = match request {
             Err(malformed) => self.on_malformed(peer, key, &malformed),
             // A namespace that is not there and one that is not for this peer look the same.
             Ok(request) if !self.may(&key, namespace_of(&request), is_offer(&request)) => refuse(Refusal::NotPermitted),
             Ok(_) if self.index.is_restoring() => refuse(Refusal::Unavailable),
-            Ok(Request::Publish(publish)) => return self.on_publish(key, publish, channel),
+            Ok(Request::Publish(publish)) => return self.on_publish(key, seen_at, publish, channel),
             Ok(Request::Watch(watch)) => return self.on_watch(key, &watch, channel),
             Ok(Request::Withdraw(withdraw)) => {
                 let at_once = self.index.withdraw(&key, &withdraw, channel);
@@ -60,12 +71,37 @@ impl<F: FnMut(Event)> EventLoop<F> {
         }
     }
 
-    fn on_publish(&mut self, peer: PeerKey, mut publish: Publish, channel: ResponseChannel<Answer>) {
+    fn on_publish(&mut self, peer: PeerKey, seen_at: Option<IpAddr>, mut publish: Publish, channel: ResponseChannel<Answer>) {
         let now = self.now();
-        publish.addresses = own_addresses(&peer, publish.addresses);
+        publish.addresses = self.own_addresses(&peer, seen_at, publish.addresses);
         self.note_nickname(&peer, &publish.nickname);
         let at_once = self.index.publish(peer, publish, channel, &mut self.watches, now);
         self.respond_at_once(at_once);
+    }
+
+    /// Of the addresses that a peer names, those that are not another's, by PeerId or by where the peer is seen or was reached. Where it
+    /// may be too, it is looked for.
+    fn own_addresses(
+        &mut self,
+        peer: &PeerKey,
+        seen_at: Option<IpAddr>,
+        addresses: Bounded<Address, MAX_ADDRESSES>,
+    ) -> Bounded<Address, MAX_ADDRESSES> {
+        let is_named =
+            |address: &Multiaddr| split_peer(address.clone()).1.is_none_or(|named| key_of(&named).is_some_and(|named| named == *peer));
+        let mut is_told = |text: &Address| {
+            let Some(address) = text.parse::<Multiaddr>().ok().filter(is_named) else { return false };
+            let is_seen = seen_at.is_some_and(|ip| is_its_own(&address, ip));
+            if is_seen || !may_be_tried(&address) {
+                return is_seen;
+            }
+            let is_proven = ip_of(&address).is_some_and(|ip| self.reach.is_proven(peer, ip.to_canonical()));
+            if !is_proven {
+                self.on_claim(*peer, split_peer(address).0);
+            }
+            is_proven
+        };
+        Bounded::truncated(addresses.into_iter().filter(|text| is_told(text)))
     }
 
     fn on_watch(&mut self, peer: PeerKey, watch: &Watch, channel: ResponseChannel<Answer>) {
@@ -132,13 +168,4 @@ fn is_offer(request: &Request) -> bool {
 
 fn refuse(why: Refusal) -> Answer {
     Answer::Refused { why }
-}
-
-/// Of the addresses that a peer names, those that are multiaddrs and not another's.
-fn own_addresses(peer: &PeerKey, addresses: Bounded<Address, MAX_ADDRESSES>) -> Bounded<Address, MAX_ADDRESSES> {
-    let is_own = |address: &Address| {
-        let Ok(address) = address.parse::<Multiaddr>() else { return false };
-        split_peer(address).1.is_none_or(|named| key_of(&named).is_some_and(|named| named == *peer))
-    };
-    Bounded::truncated(addresses.into_iter().filter(is_own))
 }

@@ -24,7 +24,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             Served::PeerUnregistered { peer, namespace } => self.on_unregistered(&peer, &namespace),
             // Also told of registrations that were renewed: our own lease decides.
             Served::RegistrationExpired(_) => {}
-            Served::DiscoverServed { .. } | Served::DiscoverNotServed { .. } => {}
+            Served::DiscoverServed { enquirer, .. } | Served::DiscoverNotServed { enquirer, .. } => self.charge_discovery(&enquirer),
         }
     }
 
@@ -44,6 +44,14 @@ impl<F: FnMut(Event)> EventLoop<F> {
         if let Some((namespace, key)) = namespace_of(namespace).zip(key_of(peer)) {
             tracing::debug!(%peer, %namespace, "unregistered by rendezvous");
             self.index.handle_unregistered(&key, &namespace);
+        }
+    }
+
+    fn charge_discovery(&mut self, peer: &PeerId) {
+        let now = self.now();
+        let Some(key) = key_of(peer) else { return };
+        if self.conduct.handle(key, Deed::Discovery, now) == Verdict::Disconnect {
+            self.cut_off_for("discovers without end", &key);
         }
     }
 

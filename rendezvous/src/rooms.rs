@@ -1,23 +1,32 @@
 //! libp2p's rendezvous server, one for each circle of members: its DISCOVER tells of every namespace and every peer that it
 //! knows, so peers that must not know of each other must not share one.
 //!
+//! Which namespaces there are is told to nobody: a DISCOVER has to name one, on any tracker. Nor is a record kept that names
+//! an address at which somebody else may be; since a record is signed, it is taken as a whole or not at all.
+//!
 //! Members of the same namespaces share a room; a stranger is in none, and the protocol is not offered to it. On an open
 //! tracker everybody is in one. Who is in which room is decided when a connection is made: who joins meanwhile connects
 //! anew.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use either::Either;
+use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
+use libp2p::rendezvous::{ErrorCode, server};
 use libp2p::swarm::dummy;
 use libp2p::swarm::{
     ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
-use libp2p::{PeerId, rendezvous::server};
 use potluck_common::namespace::Namespace;
+use potluck_common::transport::ip_of;
+
+use crate::origin::is_its_own;
+use crate::sift::{Asked, Sieve};
 
 /// The namespaces that the members of a room have; of the one room of an open tracker, none.
 pub(crate) type Circle = BTreeSet<Namespace>;
@@ -31,8 +40,18 @@ pub(crate) struct Rooms {
     make: Box<dyn Fn() -> server::Behaviour + Send>,
     seating: Seating,
     rooms: HashMap<Circle, server::Behaviour>,
-    /// The room of each connection whose peer is in one.
-    connections: HashMap<ConnectionId, Circle>,
+    /// The seat of each connection whose peer is in a room.
+    connections: HashMap<ConnectionId, Seat>,
+    sieve: Sieve,
+    /// Told of requests that were refused before a server saw them; taken at the next turn.
+    refused: VecDeque<server::Event>,
+}
+
+/// Where a connection belongs.
+struct Seat {
+    circle: Circle,
+    /// Where it comes from.
+    seen_at: Option<IpAddr>,
 }
 
 impl Seating {
@@ -63,18 +82,42 @@ impl Seating {
 
 impl Rooms {
     pub(crate) fn new(seating: Seating, make: impl Fn() -> server::Behaviour + Send + 'static) -> Self {
-        Self { make: Box::new(make), seating, rooms: HashMap::new(), connections: HashMap::new() }
+        Self {
+            make: Box::new(make),
+            seating,
+            rooms: HashMap::new(),
+            connections: HashMap::new(),
+            sieve: Sieve::default(),
+            refused: VecDeque::new(),
+        }
     }
 
     /// The room for a new connection; `None` for a stranger.
-    fn enter(&mut self, connection: ConnectionId, peer: &PeerId) -> Option<&mut server::Behaviour> {
+    fn enter(&mut self, connection: ConnectionId, peer: &PeerId, remote: &Multiaddr) -> Option<&mut server::Behaviour> {
         let circle = self.seating.circle_of(peer)?;
-        self.connections.insert(connection, circle.clone());
+        self.connections.insert(connection, Seat { circle: circle.clone(), seen_at: ip_of(remote) });
         Some(self.rooms.entry(circle).or_insert_with(&self.make))
     }
 
     fn room(&mut self, connection: ConnectionId) -> Option<&mut server::Behaviour> {
-        self.rooms.get_mut(self.connections.get(&connection)?)
+        self.rooms.get_mut(&self.connections.get(&connection)?.circle)
+    }
+}
+
+/// Why a request is refused before a server sees it, and what is told of that; `None`: it is not.
+fn refusal(peer: PeerId, asked: &Asked, seen_at: Option<IpAddr>) -> Option<(ErrorCode, server::Event)> {
+    match asked {
+        Asked::DiscoverAll => {
+            let error = ErrorCode::InvalidNamespace;
+            Some((error, server::Event::DiscoverNotServed { enquirer: peer, error }))
+        }
+        Asked::Register(namespace, addresses) => {
+            let is_its_own = |address| seen_at.is_some_and(|ip| is_its_own(address, ip));
+            let error = ErrorCode::NotAuthorized;
+            let told = server::Event::PeerNotRegistered { peer, namespace: namespace.clone(), error };
+            (!addresses.iter().all(is_its_own)).then_some((error, told))
+        }
+        Asked::Else => None,
     }
 }
 
@@ -89,7 +132,7 @@ impl NetworkBehaviour for Rooms {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        match self.enter(connection, &peer) {
+        match self.enter(connection, &peer, remote) {
             Some(room) => room.handle_established_inbound_connection(connection, peer, local, remote).map(Either::Left),
             None => Ok(Either::Right(dummy::ConnectionHandler)),
         }
@@ -103,7 +146,7 @@ impl NetworkBehaviour for Rooms {
         role: Endpoint,
         port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        match self.enter(connection, &peer) {
+        match self.enter(connection, &peer, address) {
             Some(room) => room.handle_established_outbound_connection(connection, peer, address, role, port).map(Either::Left),
             None => Ok(Either::Right(dummy::ConnectionHandler)),
         }
@@ -133,12 +176,22 @@ impl NetworkBehaviour for Rooms {
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         let Either::Left(event) = event; // a handler that does nothing has no events
-        if let Some(room) = self.room(connection) {
+        let seen_at = self.connections.get(&connection).and_then(|seat| seat.seen_at);
+        let refused = &mut self.refused;
+        let served = self.sieve.sift(event, |asked| {
+            let (error, told) = refusal(peer, asked, seen_at)?;
+            refused.push_back(told);
+            Some(error)
+        });
+        if let (Some(event), Some(room)) = (served, self.room(connection)) {
             room.on_connection_handler_event(peer, connection, event);
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        if let Some(event) = self.refused.pop_front() {
+            return Poll::Ready(ToSwarm::GenerateEvent(event));
+        }
         for room in self.rooms.values_mut() {
             if let Poll::Ready(event) = room.poll(cx) {
                 return Poll::Ready(event.map_in(Either::Left));

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use futures::StreamExt;
+use libp2p::identity::Keypair;
 use libp2p::request_response::{Event, Message};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm, identify, rendezvous};
@@ -28,7 +29,7 @@ use tokio::sync::oneshot;
 use self::parts::{external, frame, keep_waiting, pieces, rename, stand_in};
 use crate::clock::PATIENCE;
 use crate::failure::{Failure, Result};
-use crate::raw::{Behaviour, BehaviourEvent, Said, swarm_called};
+use crate::raw::{Behaviour, BehaviourEvent, Said, swarm};
 use crate::town::{ANY_PORT, NAMESPACE};
 
 /// What a peer does wrong when it is asked for the bytes of a file or for what verifies them.
@@ -200,7 +201,8 @@ impl Plan {
 
     /// Listens and answers for ever. Reports its address first, then each answer of a tracker.
     async fn run(self, seen: &Witness, report: &SyncSender<Result<String, String>>) -> Result {
-        let mut swarm = swarm_called(&self.agent, None)?;
+        let identity = Keypair::generate_ed25519();
+        let mut swarm = swarm(&identity, &self.agent, &identity)?;
         swarm.listen_on(ANY_PORT.parse()?)?;
         for port in 0..self.addresses {
             swarm.add_external_address(format!("/ip4/127.0.0.1/tcp/{}", 20_000 + port).parse()?);

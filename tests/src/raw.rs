@@ -11,6 +11,7 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, noise, ping, rendezvous, tcp, yamux};
 use potluck_common::buffer::BufferPool;
 use potluck_common::codec::{CborCodec, PieceCodec};
+use potluck_common::transport::{AdmitBehaviour, admit_behaviour};
 use potluck_common::wire::{IDENTIFY_PROTOCOL, INDEX_PROTOCOL, PIECE_PROTOCOL, index};
 
 use crate::failure::Result;
@@ -29,17 +30,15 @@ pub(crate) struct Behaviour {
     pub(crate) rendezvous: rendezvous::client::Behaviour,
     /// The file index.
     pub(crate) index: rr::Behaviour<RawCodec<CborCodec<index::Request, index::Answer>>>,
+    /// Joining a private tracker.
+    pub(crate) admit: AdmitBehaviour,
     /// Bytes of files.
     pub(crate) piece: rr::Behaviour<RawCodec<PieceCodec>>,
 }
 
-/// A swarm on libp2p's own TCP, Noise and yamux with a new identity, listening nowhere.
-pub(crate) fn swarm() -> Result<Swarm<Behaviour>> {
-    swarm_called("", None)
-}
-
-/// The same, of a program that calls itself so, and that registers with the record of somebody else.
-pub(crate) fn swarm_called(agent: &str, somebody_else: Option<&Keypair>) -> Result<Swarm<Behaviour>> {
+/// A swarm on libp2p's own TCP, Noise and yamux, listening nowhere, of a program that calls itself so, and that registers with the record of
+/// `record_of`.
+pub(crate) fn swarm(identity: &Keypair, agent: &str, record_of: &Keypair) -> Result<Swarm<Behaviour>> {
     let config = || rr::Config::default().with_request_timeout(EXCHANGE_LIMIT);
     let speaks = |name| [(StreamProtocol::new(name), ProtocolSupport::Full)];
     let behaviour = |key: &Keypair| Behaviour {
@@ -47,11 +46,12 @@ pub(crate) fn swarm_called(agent: &str, somebody_else: Option<&Keypair>) -> Resu
             identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public()).with_agent_version(agent.to_owned()),
         ),
         ping: ping::Behaviour::default(),
-        rendezvous: rendezvous::client::Behaviour::new(somebody_else.unwrap_or(key).clone()),
+        rendezvous: rendezvous::client::Behaviour::new(record_of.clone()),
         index: rr::Behaviour::with_codec(RawCodec(CborCodec::default()), speaks(INDEX_PROTOCOL), config()),
+        admit: admit_behaviour(false),
         piece: rr::Behaviour::with_codec(RawCodec(PieceCodec::new(BufferPool::new(4))), speaks(PIECE_PROTOCOL), config()),
     };
-    Ok(SwarmBuilder::with_new_identity()
+    Ok(SwarmBuilder::with_existing_identity(identity.clone())
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
         .with_behaviour(behaviour)?

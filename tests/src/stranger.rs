@@ -10,13 +10,14 @@ use libp2p::request_response::{Event, Message};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm, rendezvous};
 use potluck_common::codec::PieceAnswer;
+use potluck_common::invitation::Invitation;
 use potluck_common::transport::split_peer;
-use potluck_common::wire::index;
+use potluck_common::wire::{Text, admit, index};
 use tokio::runtime::Runtime;
 
 use crate::clock::PATIENCE;
 use crate::failure::{Failure, Result};
-use crate::raw::{Behaviour, BehaviourEvent, Said, swarm, swarm_called};
+use crate::raw::{Behaviour, BehaviourEvent, Said, swarm};
 
 /// How long an endless request goes on when the other side has stopped to read it.
 const STUCK: Duration = Duration::from_secs(5);
@@ -55,7 +56,15 @@ impl Stranger {
     /// # Errors
     /// When nobody answers there, or somebody else.
     pub fn connect(address: &str) -> Result<Self> {
-        Self::connect_with(address, swarm)
+        Self::connect_as(&Keypair::generate_ed25519(), address)
+    }
+
+    /// The same with this identity.
+    ///
+    /// # Errors
+    /// When nobody answers there, or somebody else.
+    pub fn connect_as(identity: &Keypair, address: &str) -> Result<Self> {
+        Self::connect_with(identity, identity, address)
     }
 
     /// The same, but what it registers by rendezvous is a record that somebody else has signed.
@@ -63,17 +72,40 @@ impl Stranger {
     /// # Errors
     /// When nobody answers there, or somebody else.
     pub fn connect_with_record_of(somebody_else: &Keypair, address: &str) -> Result<Self> {
-        Self::connect_with(address, || swarm_called("", Some(somebody_else)))
+        Self::connect_with(&Keypair::generate_ed25519(), somebody_else, address)
     }
 
-    fn connect_with(address: &str, swarm: impl FnOnce() -> Result<Swarm<Behaviour>>) -> Result<Self> {
+    /// Joins a private tracker by an invitation, and connects anew as the member that it is then.
+    ///
+    /// # Errors
+    /// When the invitation is none, or the tracker does not take it.
+    pub fn join(invitation: &str, address: &str) -> Result<Self> {
+        let identity = Keypair::generate_ed25519();
+        let mut stranger = Self::connect_as(&identity, address)?;
+        let invitation: Invitation = invitation.parse()?;
+        let join = admit::Join { secret: invitation.secret, nickname: Text::truncated("a stranger") };
+        let other = stranger.other;
+        stranger.swarm.behaviour_mut().admit.send_request(&other, Ok(admit::Request::Join(join)));
+        stranger.until("a welcome", PATIENCE, |event| match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Admit(Event::Message { message: Message::Response { response, .. }, .. })) => {
+                let is_welcome = matches!(response, admit::Answer::Welcome(_));
+                Some(if is_welcome { Ok(()) } else { Err(Failure::new(format!("not admitted: {response:?}"))) })
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Admit(Event::OutboundFailure { error, .. })) => Some(Err(error.into())),
+            _ => None,
+        })??;
+        drop(stranger);
+        Self::connect_as(&identity, address)
+    }
+
+    fn connect_with(identity: &Keypair, record_of: &Keypair, address: &str) -> Result<Self> {
         let address: Multiaddr = address.parse()?;
         let (_, other) = split_peer(address.clone());
         let other = other.ok_or_else(|| Failure::new("the address names no peer"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let swarm = {
             let _inside = runtime.enter(); // libp2p spawns the tasks of a connection where it is dialled
-            let mut swarm = swarm()?;
+            let mut swarm = swarm(identity, "", record_of)?;
             swarm.dial(address)?;
             swarm
         };
@@ -167,8 +199,19 @@ impl Stranger {
     /// # Errors
     /// When the tracker refuses.
     pub fn register(&mut self, namespace: &str) -> Result {
-        let own: Multiaddr = "/ip4/127.0.0.1/tcp/4001".parse()?;
-        self.swarm.add_external_address(own.with(Protocol::P2p(*self.swarm.local_peer_id())));
+        self.register_at(namespace, &["/ip4/127.0.0.1/tcp/4001"])
+    }
+
+    /// The same with these addresses and no others.
+    ///
+    /// # Errors
+    /// When the tracker refuses.
+    pub fn register_at(&mut self, namespace: &str, addresses: &[&str]) -> Result {
+        let before: Vec<Multiaddr> = self.swarm.external_addresses().cloned().collect();
+        before.iter().for_each(|address| self.swarm.remove_external_address(address));
+        for address in addresses {
+            self.swarm.add_external_address(address.parse::<Multiaddr>()?.with(Protocol::P2p(*self.swarm.local_peer_id())));
+        }
         let namespace = rendezvous::Namespace::new(namespace.to_owned())?;
         let other = self.other;
         self.swarm.behaviour_mut().rendezvous.register(namespace, other, None)?;
@@ -197,9 +240,20 @@ impl Stranger {
     /// # Errors
     /// When the tracker refuses.
     pub fn discover(&mut self, namespace: &str) -> Result<Vec<String>> {
-        let namespace = rendezvous::Namespace::new(namespace.to_owned())?;
+        self.discover_in(Some(rendezvous::Namespace::new(namespace.to_owned())?))
+    }
+
+    /// The PeerIds that are registered in any namespace.
+    ///
+    /// # Errors
+    /// When the tracker refuses.
+    pub fn discover_all(&mut self) -> Result<Vec<String>> {
+        self.discover_in(None)
+    }
+
+    fn discover_in(&mut self, namespace: Option<rendezvous::Namespace>) -> Result<Vec<String>> {
         let other = self.other;
-        self.swarm.behaviour_mut().rendezvous.discover(Some(namespace), None, None, other);
+        self.swarm.behaviour_mut().rendezvous.discover(namespace, None, None, other);
         self.until("a discovery", PATIENCE, |event| match event {
             SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::Discovered { registrations, .. })) => {
                 Some(Ok(registrations.iter().map(|found| found.record.peer_id().to_string()).collect()))
@@ -211,16 +265,17 @@ impl Stranger {
         })?
     }
 
-    /// Asks a tracker so many times for all registrations, each time with the cookie that the last answer brought: each answer
+    /// Asks a tracker so many times for all registrations in a namespace, each time with the cookie that the last answer brought: each answer
     /// costs the tracker another cookie. Returns how many were answered.
     ///
     /// # Errors
     /// When the tracker does not answer at all.
-    pub fn replay_cookies(&mut self, times: usize) -> Result<usize> {
+    pub fn replay_cookies(&mut self, namespace: &str, times: usize) -> Result<usize> {
+        let namespace = rendezvous::Namespace::new(namespace.to_owned())?;
         let other = self.other;
         let (mut cookie, mut answered) = (None, 0);
         for _ in 0..times {
-            self.swarm.behaviour_mut().rendezvous.discover(None, cookie.clone(), None, other);
+            self.swarm.behaviour_mut().rendezvous.discover(Some(namespace.clone()), cookie.clone(), None, other);
             let answer = self.until("a discovery", PATIENCE, |event| match event {
                 SwarmEvent::Behaviour(BehaviourEvent::Rendezvous(rendezvous::client::Event::Discovered { cookie, .. })) => {
                     Some(Some(cookie))

@@ -1,6 +1,7 @@
 //! The task that owns the swarm: routes events and commands, decides nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,7 +15,8 @@ use potluck_common::conduct::{Conduct, Deed, Verdict};
 use potluck_common::gate::Doorkeeper;
 use potluck_common::host_limits::stop_of;
 use potluck_common::limits::Tally;
-use potluck_common::transport::key_of;
+use potluck_common::nearness::{Nearness, nearness_of};
+use potluck_common::transport::{ip_of, key_of};
 use potluck_common::wire::{ADMIT_PROTOCOL, INDEX_PROTOCOL, RENDEZVOUS_PROTOCOL, Refusal, admit, index};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -29,6 +31,8 @@ use crate::core::admission::Admission;
 /// Most addresses and the longest agent text taken from identify, which a peer fills as it likes.
 const MAX_IDENTIFY_ADDRESSES: usize = 16;
 const MAX_AGENT_BYTES: usize = 128;
+/// Most addresses at which trackers say that they see us: a few trackers, by both families.
+const MAX_SEEN_AT: usize = 16;
 /// How late an expired certificate may be noticed.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -48,6 +52,8 @@ pub(super) struct EventLoop {
     /// How those behave who ask us.
     pub(super) conduct: Conduct,
     pub(super) tally: Tally,
+    /// Where trackers see us.
+    pub(super) seen_at: HashSet<IpAddr>,
 }
 
 /// An index request, and where its answer goes.
@@ -208,8 +214,7 @@ impl EventLoop {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event).await,
             SwarmEvent::NewListenAddr { address, .. } => {
-                // rendezvous registers only addresses that are known to be external, and on a LAN nobody confirms one
-                self.swarm.add_external_address(address.clone());
+                self.confirm_addresses();
                 self.tell(NetEvent::Listening(address)).await;
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
@@ -234,6 +239,15 @@ impl EventLoop {
             }
             _ => {}
         }
+    }
+
+    /// Rendezvous registers only addresses that are known to be external. On a LAN nobody confirms one, so that those count at once; a
+    /// public one counts when a tracker sees us there: with others in it, it does not keep our record.
+    fn confirm_addresses(&mut self) {
+        let is_beside_us = self.seen_at.iter().any(IpAddr::is_loopback); // a tracker on this machine knows which are ours
+        let is_outside = |ip: IpAddr| nearness_of(ip) < Nearness::World || is_beside_us || self.seen_at.contains(&ip.to_canonical());
+        let confirmed: Vec<Multiaddr> = self.swarm.listeners().filter(|address| ip_of(address).is_some_and(is_outside)).cloned().collect();
+        confirmed.into_iter().for_each(|address| self.swarm.add_external_address(address));
     }
 
     async fn on_behaviour(&mut self, event: BehaviourEvent) {
@@ -312,6 +326,10 @@ impl EventLoop {
             is_closed: speaks(ADMIT_PROTOCOL) && !speaks(INDEX_PROTOCOL),
             addresses: info.listen_addrs.into_iter().take(MAX_IDENTIFY_ADDRESSES).collect(),
         };
+        if let Some(ip) = ip_of(&info.observed_addr).filter(|_| identity.is_tracker && self.seen_at.len() < MAX_SEEN_AT) {
+            self.seen_at.insert(ip.to_canonical());
+            self.confirm_addresses();
+        }
         self.tell(NetEvent::Identified(peer, Box::new(identity))).await;
     }
 

@@ -13,6 +13,7 @@ mod piece;
 pub use handle::{AskError, DialError, Identity, Inbound, IndexReply, NetEvent, NetHandle};
 pub use piece::PieceReply;
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libp2p::identity::Keypair;
@@ -92,9 +93,9 @@ pub fn spawn(
     let (inbound, inbound_queue) = mpsc::channel(INBOUND_QUEUE);
     let handle = NetHandle::new(commands, *swarm.local_peer_id());
     let waiting = event_loop::Waiting::default();
-    let tally = guard.tally.clone();
+    let (tally, seen_at) = (guard.tally.clone(), HashSet::new());
     let conduct = Conduct::new(guard.limits.rates(), tally.clone());
-    let event_loop = EventLoop { swarm, commands: command_queue, events, inbound, waiting, doorkeeper, admission, conduct, tally };
+    let event_loop = EventLoop { swarm, commands: command_queue, events, inbound, waiting, doorkeeper, admission, conduct, tally, seen_at };
     tokio::spawn(event_loop.run());
     Ok(Net { handle, events: event_queue, inbound: inbound_queue })
 }

@@ -335,7 +335,7 @@ impl Listing<'_> {
             table.set_state(name, ShareState::Hashing);
         });
         tell_if_indexed(&work.shares, &work.queue, &work.events);
-        work.shares.tend_index();
+        work.shares.settle_index();
     }
 }
 
@@ -357,7 +357,6 @@ fn remember_forever(
             }
         }
         remember(shares, state, &batch);
-        shares.tend_index();
         batch.iter().for_each(|(path, _)| queue.done(path));
         tell_if_indexed(shares, queue, events);
     }

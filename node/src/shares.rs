@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
-use potluck_common::search::{Index, PeerNo};
+use potluck_common::search::{Index, Job, PeerNo};
 use potluck_common::share_path::SharePath;
 use potluck_common::wire::index::Entry;
 use tokio::sync::watch;
@@ -144,22 +144,31 @@ impl Shares {
         result
     }
 
-    /// Keeps the indexes small and fast: joins their segments off the lock, tidies them in short steps. Takes what time it
-    /// needs; for threads that may.
+    /// Keeps the indexes small and fast while files are put into them: see [`settle_index`](Self::settle_index).
     pub(crate) fn tend_index(&self) {
+        self.tend_all(Index::next_job);
+    }
+
+    /// Makes the indexes as small and fast as can be, when no more files are expected for a while: joins their segments off the lock,
+    /// tidies them in short steps. Takes what time it needs; for threads that may.
+    pub(crate) fn settle_index(&self) {
+        self.tend_all(|index| index.next_job().or_else(|| index.settling_job()));
+    }
+
+    fn tend_all(&self, next: fn(&mut Index) -> Option<Job>) {
         let Ok(_only_one) = self.tending.try_lock() else { return };
-        self.tend(&|table| Some(&mut table.index));
+        self.tend(next, &|table| Some(&mut table.index));
         let limited: Vec<String> =
             self.lock().shares.iter().filter(|(_, share)| share.shelf.is_some()).map(|(name, _)| name.clone()).collect();
         for name in limited {
-            self.tend(&|table| Some(&mut table.shares.get_mut(&name)?.shelf.as_mut()?.index));
+            self.tend(next, &|table| Some(&mut table.shares.get_mut(&name)?.shelf.as_mut()?.index));
         }
     }
 
     /// Tends one index, until there is nothing to do or it is no more.
-    fn tend(&self, of: &dyn Fn(&mut Table) -> Option<&mut Index>) {
+    fn tend(&self, next: fn(&mut Index) -> Option<Job>, of: &dyn Fn(&mut Table) -> Option<&mut Index>) {
         loop {
-            let Some(job) = of(&mut self.lock()).map(Index::next_job) else { return };
+            let Some(job) = of(&mut self.lock()).map(next) else { return };
             match job {
                 Some(job) => {
                     let done = job.run();

@@ -268,6 +268,26 @@ fn what_comes_and_goes_is_tidied_as_fast_as_it_comes() {
     assert!(last < first + first / 2, "{heap:?}");
 }
 
+/// An index that is settled finds what it found, in fewer segments; then there is nothing more to settle.
+#[test]
+fn an_index_at_rest_is_smaller_and_finds_the_same() {
+    let mut both = Both::default();
+    for peer in 0..4 {
+        both.take(&Step::PutTree(peer, peer.into(), 7000));
+        both.take(&Step::Online(peer, true));
+    }
+    while let Some(job) = both.engine.next_job() {
+        both.engine.finish_job(job.run());
+    }
+    let before = both.engine.heap_bytes();
+    let job = both.engine.settling_job().expect("several segments of one leaf each");
+    assert!(both.engine.settling_job().is_none(), "all are in the job");
+    both.engine.finish_job(job.run());
+    assert!(both.engine.settling_job().is_none());
+    assert!(both.engine.heap_bytes() < before, "{} {before}", both.engine.heap_bytes());
+    ["album", "track 12", "a", "nothing of the kind"].iter().for_each(|query| both.searches_are_equal(query, None, 50));
+}
+
 #[test]
 fn a_typing_error_is_corrected_and_told() {
     let mut both = Both::default();

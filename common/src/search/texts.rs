@@ -223,6 +223,22 @@ impl Texts {
         self.leaf_job().or_else(|| self.join_job())
     }
 
+    /// Joins all segments that wait for others of their size, if there are several.
+    pub(super) fn settling_job(&mut self) -> Option<Job> {
+        let (_, least) = TIERS[0];
+        let small = |(number, segment): (usize, &Option<Arc<Segment>>)| {
+            let segment = segment.as_ref().filter(|segment| segment.leaves.len() < least)?;
+            (!self.busy.contains(&Busy::Segment(number as u32))).then(|| (number as u32, Arc::clone(segment)))
+        };
+        let parts: Vec<(u32, Arc<Segment>)> = self.segments.iter().enumerate().filter_map(small).collect();
+        (parts.len() > 1).then(|| self.join(parts))
+    }
+
+    fn join(&mut self, parts: Vec<(u32, Arc<Segment>)>) -> Job {
+        self.busy.extend(parts.iter().map(|(number, _)| Busy::Segment(*number)));
+        Job(Inputs::Segments(parts))
+    }
+
     fn leaf_job(&mut self) -> Option<Job> {
         let leaf = self.waiting.iter().find(|leaf| !self.busy.contains(&Busy::Leaf(leaf.number)))?;
         self.busy.push(Busy::Leaf(leaf.number));
@@ -238,8 +254,7 @@ impl Texts {
             let free = all.filter(|(number, _)| !self.busy.contains(&Busy::Segment(*number)));
             let parts: Vec<(u32, Arc<Segment>)> = free.take(count).map(|(number, segment)| (number, Arc::clone(segment))).collect();
             if parts.len() == count {
-                self.busy.extend(parts.iter().map(|(number, _)| Busy::Segment(*number)));
-                return Some(Job(Inputs::Segments(parts)));
+                return Some(self.join(parts));
             }
         }
         None

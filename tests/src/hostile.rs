@@ -45,6 +45,8 @@ pub enum Lie {
     HashesOfAnotherFile,
     /// The file is said to be so many bytes long; the hashes are as many as belong to that size, up to one body.
     Size(u64),
+    /// The file is said to be so many bytes long, and with each answer one more.
+    Growing(u64),
     /// Every piece is answered with the bytes of its neighbour.
     AnotherPiece,
     /// The header promises a whole piece, the stream ends before.
@@ -269,8 +271,8 @@ impl Plan {
     ) {
         let Event::Message { message: Message::Request { request: Said::Plain(call), channel, .. }, .. } = event else { return };
         let Ok(request) = call.request else { return };
-        seen.pieces_asked.fetch_add(1, Ordering::Relaxed);
-        match self.answer_piece(&request) {
+        let asked = seen.pieces_asked.fetch_add(1, Ordering::Relaxed);
+        match self.answer_piece(&request, asked) {
             Some(answer) => {
                 let _ = swarm.behaviour_mut().piece.send_response(channel, answer); // the asker may have gone
             }
@@ -278,8 +280,8 @@ impl Plan {
         }
     }
 
-    /// The lie, told to one request; `None`: no answer, ever.
-    fn answer_piece(&self, request: &Request) -> Option<Said<PieceAnswer>> {
+    /// The lie, told to one request after so many others; `None`: no answer, ever.
+    fn answer_piece(&self, request: &Request, asked: u64) -> Option<Said<PieceAnswer>> {
         let honest = self.honest(request, |content| content.to_vec(), None);
         let answer = match self.lie {
             Lie::Nothing => honest,
@@ -297,6 +299,7 @@ impl Plan {
                 self.honest(request, |content| content.iter().map(|byte| !byte).collect(), None)
             }
             Lie::Size(size) => self.honest(request, |content| content.to_vec(), Some(size)),
+            Lie::Growing(size) => self.honest(request, |content| content.to_vec(), Some(size + asked)),
             Lie::AnotherPiece => match request {
                 Request::Piece { content_id, piece } => {
                     self.honest(&Request::Piece { content_id: *content_id, piece: piece ^ 1 }, |content| content.to_vec(), None)

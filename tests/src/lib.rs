@@ -17,6 +17,7 @@
 //! | [`postgres`] | a real database server in a temporary folder |
 //! | [`disk`] | a file system whose power can be cut |
 //! | [`stranger`] | one that throws bytes at a tracker or a node |
+//! | [`caller`] | a QUIC client that shows whatever certificate it is told to |
 //! | [`elsewhere`] | connections that come from thousands of addresses |
 //! | [`grammar`] | what can be typed, as the help tells it |
 //! | [`schema`] | what lines of JSON look like |
@@ -33,6 +34,7 @@
 
 pub mod arrows;
 pub mod browser;
+pub mod caller;
 pub mod clock;
 pub mod conformance;
 pub mod disk;

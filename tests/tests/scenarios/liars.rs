@@ -13,7 +13,7 @@ const SIZE: usize = (6 << 20) + 1000;
 
 /// G001 to G006, G011: wrong bytes, wrong hashes, wrong sizes, other answers than asked for, frames that lie about their
 /// length, endless and stalled ones.
-const LIES: [Lie; 18] = [
+const LIES: [Lie; 19] = [
     Lie::WrongBytes,
     Lie::RandomHashes,
     Lie::HashesOfAnotherFile,
@@ -21,6 +21,7 @@ const LIES: [Lie; 18] = [
     Lie::Size(SIZE as u64 - 1),
     Lie::Size(1 << 63),
     Lie::Size(0),
+    Lie::Growing(SIZE as u64),
     Lie::AnotherPiece,
     Lie::TruncatedBody,
     Lie::ShortPiece,

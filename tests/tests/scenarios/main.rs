@@ -17,6 +17,7 @@ mod a_tracker_under_strain;
 mod a_watch_tells_what_is_published;
 mod bad_arguments;
 mod both_indexes;
+mod certificates_that_do_not_hold;
 mod damaged_downloads_are_repaired;
 mod downloads_are_offered;
 mod downloads_are_paused;

@@ -273,7 +273,7 @@ fn what_comes_and_goes_is_tidied_as_fast_as_it_comes() {
 fn an_index_at_rest_is_smaller_and_finds_the_same() {
     let mut both = Both::default();
     for peer in 0..4 {
-        both.take(&Step::PutTree(peer, peer.into(), 7000));
+        both.take(&Step::PutTree(peer, peer, 7000));
         both.take(&Step::Online(peer, true));
     }
     while let Some(job) = both.engine.next_job() {

@@ -211,7 +211,9 @@ async fn tell<E: Executor>(executor: &E, command: Command, write: &mut BufWriter
     };
     let (ended, relayed) = tokio::join!(executor.execute(command, sender), relay);
     relayed?;
-    write_line(write, &Answer::End(ended.err()), true).await
+    write_line(write, &Answer::End(ended.err()), true).await?;
+    executor.handle_answered();
+    Ok(())
 }
 
 /// Returns when the client has closed its end, or sends what it should not.

@@ -19,6 +19,9 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// Sends the lines of the answer to `out`, and returns when there are no more. Dropping the future stops following; what
     /// was begun goes on.
     fn execute(&self, command: Command, out: mpsc::Sender<Item>) -> impl Future<Output = Result<(), CommandError>> + Send;
+
+    /// Whoever gave a command has the whole answer: what had to wait for that may begin.
+    fn handle_answered(&self) {}
 }
 
 /// Why a command came to no good end.
@@ -65,6 +68,7 @@ pub async fn answer<E: Executor>(executor: &E, command: Command, output: &mut Ou
         }
     }
     output.finish(clock::now())?;
+    executor.handle_answered();
     match result {
         Some(ended) => Ok(ended?),
         None => Ok(work.await?),

@@ -21,11 +21,8 @@ const NEVER: &str = "1073741824";
 pub fn ensure() {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
     if let Some(value) = wanted(std::env::var_os(VARIABLE).as_deref(), crate::store::processors().as_deref()) {
-        use std::os::unix::process::CommandExt;
-        let mut arguments = std::env::args_os();
-        let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) else { return };
         // Returns only when it fails; then the program goes on as it is, and copies slowly.
-        let _ = std::process::Command::new(program).arg0(name).args(arguments).env(VARIABLE, value).exec();
+        let _ = crate::again::start_again(Some((VARIABLE, &value)));
     }
 }
 

@@ -55,6 +55,7 @@
 //! A store of our own for shared files (they are served in place), writing into shares, following symbolic links, and
 //! any way for a remote to name a local path.
 
+pub mod again;
 mod api;
 mod asking;
 mod browse;

@@ -7,7 +7,8 @@ use potluck_node::cli::{Cli, Launch, LogFormat, Unreadable, Verb};
 use potluck_node::console::Console;
 use potluck_node::error::{CommandError, Failure};
 use potluck_node::executor::Broken;
-use potluck_node::{fast_copies, output, run};
+use potluck_node::run::Next;
+use potluck_node::{again, fast_copies, output, run};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -25,7 +26,12 @@ fn main() -> ExitCode {
     fast_copies::ensure();
     let console = Console::of_process();
     match read().and_then(|(launch, cli)| Ok(start(launch, cli, &console)?)) {
-        Ok(()) | Err(Ended::Run(Broken::NobodyReads)) => ExitCode::SUCCESS,
+        Ok(Next::End) | Err(Ended::Run(Broken::NobodyReads)) => ExitCode::SUCCESS,
+        Ok(Next::Again) => {
+            let why = again::start_again(None);
+            output::error(&console, &CommandError::new(Failure::Other, format!("the node could not start itself again ({why}); start it")));
+            ExitCode::from(Failure::Other.exit_code())
+        }
         Err(Ended::Words(error)) => {
             let _ = error.print(); // help into a pipe that is closed
             ExitCode::from(if error.use_stderr() { Failure::Usage.exit_code() } else { 0 })
@@ -60,7 +66,7 @@ fn read() -> Result<(Launch, Cli), Ended> {
     }
 }
 
-fn start(launch: Launch, cli: Cli, console: &Console) -> Result<(), Broken> {
+fn start(launch: Launch, cli: Cli, console: &Console) -> Result<Next, Broken> {
     log_to(console, &cli)?;
     let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MOST_NETWORK_THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;

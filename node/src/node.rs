@@ -14,6 +14,7 @@ use potluck_common::buffer::BufferPool;
 use potluck_common::identity::{self, IdentityError};
 use potluck_common::limits::Tally;
 use potluck_common::namespace::Namespace;
+use potluck_common::peer::PeerKey;
 use potluck_common::transport::key_of;
 use potluck_common::web::access::Access;
 use potluck_common::wire::index::Address;
@@ -74,6 +75,18 @@ struct Inner {
     events: broadcast::Sender<Event>,
     /// The page, once it is open.
     page: OnceLock<Page>,
+    /// The trackers of the private swarm that it is in.
+    member_at: Vec<PeerKey>,
+    again: watch::Sender<Again>,
+}
+
+/// Whether the node is to be started once more, to be in the swarm that it has joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    No,
+    /// When who asked for it has the answer.
+    WhenAnswered,
+    Now,
 }
 
 /// What is known here of the page: where it is, and who may use it.
@@ -109,6 +122,7 @@ impl Node {
         let buffers = BufferPool::new(IDLE_BUFFERS);
         let guard = Guard { limits: config.limits.clone(), tally: Tally::default() };
         let tally = guard.tally.clone();
+        let member_at = papers.iter().flatten().map(|papers| papers.tracker).collect();
         let admission = papers.map(|papers| Admission::new(my_key, namespace.clone(), papers));
         let Net { handle, events: net_events, inbound } =
             net::spawn(key.clone(), &config.listen, config.mdns, buffers.clone(), admission, &guard).map_err(net_error)?;
@@ -188,6 +202,8 @@ impl Node {
             identified,
             events,
             page: OnceLock::new(),
+            member_at,
+            again: watch::Sender::new(Again::No),
         }));
         if is_read_only && !folders.is_empty() {
             let message = "your membership lets you search and download only: what you share is offered to nobody".to_owned();
@@ -284,19 +300,46 @@ impl Node {
         Some(access.new_key(rand::random(), now()))
     }
 
-    /// Becomes a member of a private swarm; the node takes part in it from its next start on.
+    /// Becomes a member of a private swarm. A node that stays is started once more to take part in it, unless it was told of other
+    /// trackers; one that takes part already stays as it is.
     pub(crate) async fn join(&self, invitation: &str, out: &Lines) -> Result<(), CommandError> {
         let record = membership::redeem(self.0.key.clone(), invitation, &self.0.config.nickname).await?;
         self.0.state.put_membership(&record).map_err(|error| state_error(&error))?;
+        let records = self.0.state.memberships().map_err(|error| state_error(&error))?;
+        let party = Party::choose(&self.0.config, records).ok().and_then(|party| party.papers);
+        let takes_part = !self.0.config.one_shot && party.is_some_and(|all| all.iter().any(|papers| papers.tracker == record.tracker));
+        if takes_part && !self.0.member_at.contains(&record.tracker) {
+            self.0.again.send_replace(Again::WhenAnswered);
+        }
         let namespaces = |read_only| record.grants.iter().filter(move |grant| grant.read_only == read_only);
         let line = JoinLine {
             tracker: record.tracker.to_string(),
             namespaces: namespaces(false).map(|grant| grant.namespace.to_string()).collect(),
             read_only: namespaces(true).map(|grant| grant.namespace.to_string()).collect(),
-            restart: !self.0.config.one_shot,
+            restart: !self.0.config.one_shot && !takes_part,
+            takes_part,
         };
         out.send(Item::Joined(line)).await;
         Ok(())
+    }
+
+    /// Somebody has the answer to a command.
+    pub(crate) fn handle_answered(&self) {
+        self.0.again.send_if_modified(|again| {
+            let is_due = *again == Again::WhenAnswered;
+            if is_due {
+                *again = Again::Now;
+            }
+            is_due
+        });
+    }
+
+    /// Returns when the node is to be stopped and started once more.
+    pub(crate) async fn until_started_again(&self) {
+        let mut again = self.0.again.subscribe();
+        if again.wait_for(|again| *again == Again::Now).await.is_err() {
+            std::future::pending::<()>().await; // it is gone, and nobody waits
+        }
     }
 
     /// Waits until a peer has said what it is, for a while.

@@ -31,6 +31,19 @@ impl Executor for Node {
     async fn execute(&self, command: Command, out: Sender<Item>) -> Result<(), CommandError> {
         Node::execute(self, command, out).await
     }
+
+    fn handle_answered(&self) {
+        Node::handle_answered(self);
+    }
+}
+
+/// What comes after a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing.
+    End,
+    /// The program is to be started once more: what its node is to do has changed.
+    Again,
 }
 
 /// What all parts of a run share.
@@ -45,16 +58,17 @@ struct Run {
 ///
 /// # Errors
 /// When it fails, or nobody reads the output any more.
-pub async fn run(launch: Launch, cli: Cli, console: Console) -> Result<(), Broken> {
+pub async fn run(launch: Launch, cli: Cli, console: Console) -> Result<Next, Broken> {
     let face = Face { json: cli.global.json, quiet: cli.global.quiet, terminals: Terminals::of_process() };
     let signals = Signals::listen(!face.terminals.interactive && matches!(cli.verb, Verb::Node(_)))?;
     let mut run = Run { launch, console, face, signals };
     if let Some(text) = cli.verb.printed()? {
         run.console.result(text.trim_end())?;
-        return Ok(run.console.flush()?);
+        run.console.flush()?;
+        return Ok(Next::End);
     }
     match &cli.verb {
-        Verb::Node(args) => run.node(&cli, args).await,
+        Verb::Node(args) => return run.node(&cli, args).await,
         Verb::Config(verb) => run.config(&cli, verb).await,
         Verb::Doctor => run.doctor(&cli).await,
         verb => match verb.command(&run.launch.around.here)? {
@@ -62,6 +76,7 @@ pub async fn run(launch: Launch, cli: Cli, console: Console) -> Result<(), Broke
             None => Ok(()),
         },
     }
+    .map(|()| Next::End)
 }
 
 impl Run {
@@ -97,7 +112,7 @@ impl Run {
     }
 
     /// A node in the foreground.
-    async fn node(&mut self, cli: &Cli, args: &NodeArgs) -> Result<(), Broken> {
+    async fn node(&mut self, cli: &Cli, args: &NodeArgs) -> Result<Next, Broken> {
         let launch = self.launch.clone();
         let reread = Some(Reread::new(move || launch.config()));
         let config = Config { reread, ..Config::resolve(cli, &self.launch.around)? };
@@ -132,7 +147,8 @@ impl Run {
         stop.cancel();
         let stopped = self.stop(&node).await;
         let _ = (control.await, page.await); // they take socket and port away
-        ended.and(stopped)
+        let next = ended?;
+        stopped.map(|()| next)
     }
 
     /// Says what a new user needs, before anything can go wrong.
@@ -159,18 +175,19 @@ impl Run {
     }
 
     /// Returns when a signal, the prompt, or the end of the output says so.
-    async fn until_stopped(&mut self, node: &Node, data_dir: &Path, mut events: JoinHandle<Result<(), Broken>>) -> Result<(), Broken> {
+    async fn until_stopped(&mut self, node: &Node, data_dir: &Path, mut events: JoinHandle<Result<(), Broken>>) -> Result<Next, Broken> {
         let mut prompt = self.prompt(data_dir);
         loop {
             tokio::select! {
                 signal = self.signals.next() => match signal {
                     Signal::Reload => self.reload(node).await,
-                    Signal::Interrupt | Signal::Terminate => return Ok(()),
+                    Signal::Interrupt | Signal::Terminate => return Ok(Next::End),
                 },
-                told = &mut events => return told.unwrap_or(Ok(())),
+                told = &mut events => return told.unwrap_or(Ok(())).map(|()| Next::End),
+                () = node.until_started_again() => return Ok(Next::Again),
                 typed = next_line(&mut prompt) => match typed {
                     Typed::Line(line) if self.line(node, &line).await? => {}
-                    Typed::Line(_) | Typed::End => return Ok(()),
+                    Typed::Line(_) | Typed::End => return Ok(Next::End),
                 },
             }
             if let Some(prompt) = &mut prompt {

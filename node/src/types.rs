@@ -260,6 +260,9 @@ pub struct JoinLine {
     pub read_only: Vec<String>,
     /// Whether the node that runs has to be started again to take part.
     pub restart: bool,
+    /// Whether the node that runs takes part by itself from now on.
+    #[serde(default)]
+    pub takes_part: bool,
 }
 
 /// A registration with one tracker.

@@ -51,11 +51,12 @@ pub(super) fn folder(line: &FolderLine) -> Row {
 pub(super) fn joined(line: &JoinLine) -> Vec<String> {
     let read_only = line.read_only.iter().map(|name| format!("{} (to search and download only)", Escaped(name)));
     let namespaces: Vec<String> = line.namespaces.iter().map(|name| Escaped(name).to_string()).chain(read_only).collect();
-    let next = if line.restart { "Stop the node and start it again" } else { "Take part with" };
-    vec![
-        format!("you are a member of {} at the tracker {}", namespaces.join(", "), escaped(&line.tracker)),
-        format!("{next}: potluck node --share DIR"),
-    ]
+    let next = match (line.takes_part, line.restart) {
+        (true, _) => "The node takes part from now on; share more with `potluck share add DIR`",
+        (false, true) => "Stop the node, and start it without another --tracker: potluck node --share DIR",
+        (false, false) => "Take part with: potluck node --share DIR",
+    };
+    vec![format!("you are a member of {} at the tracker {}", namespaces.join(", "), escaped(&line.tracker)), next.to_owned()]
 }
 
 /// `share/path  size  age  content id`.

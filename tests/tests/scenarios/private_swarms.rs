@@ -214,7 +214,26 @@ fn namespaces_of_one_tracker_do_not_see_each_other() -> Result {
 }
 
 #[test]
-fn a_running_node_joins_and_is_a_member_from_its_next_start_on() -> Result {
+fn a_running_node_that_joins_takes_part_at_once() -> Result {
+    let town = Town::new()?;
+    let hash = tree::file(&town.path("music/live.flac"), 98, 10_000)?;
+    let tracker = town.tracker_with("tracker", &["--private"])?;
+    let invitation = first_invitation(&tracker)?;
+    let ada = town.node("ada").share(&town.path("music")).start_ready()?;
+    let joined = ada.verb(&["join", &invitation])?.ok()?;
+    assert_eq!((&joined.only()?["takes_part"], &joined.only()?["restart"]), (&true.into(), &false.into()));
+    ada.process().event("registered", PATIENCE)?;
+    let bob = member(&town, "bob", &invitation, None)?;
+    bob.find("live.flac", 1)?;
+    bob.download(&[&hash])?.ok()?;
+    let again = ada.verb(&["join", &invitation])?.ok()?;
+    assert_eq!(again.only()?["takes_part"], true);
+    bob.sees(ada.peer_id(), true, PATIENCE)?;
+    Ok(())
+}
+
+#[test]
+fn a_node_of_another_tracker_that_joins_is_a_member_from_its_next_start_on() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--private"])?;
     let invitation = first_invitation(&tracker)?;

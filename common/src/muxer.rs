@@ -46,9 +46,10 @@ impl MuxerConfig {
         config.set_max_num_streams(MAX_STREAMS);
         config.set_max_connection_receive_window(Some(MAX_RECEIVE_WINDOW));
         config.set_split_send_size(FRAME_BYTES);
-        let is_put_off = Arc::<AtomicBool>::default();
-        let io = Gathering { io, is_fresh: false, gathered: 0, is_put_off: Arc::clone(&is_put_off) };
-        Muxer { connection: Connection::new(io, config, mode), is_put_off, waiting: VecDeque::new(), taker: None }
+        let (is_put_off, is_due) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let io = Gathering { io, gathered: 0, is_put_off: Arc::clone(&is_put_off), is_due: Arc::clone(&is_due) };
+        let connection = Connection::new(io, config, mode);
+        Muxer { connection, is_put_off, is_due, has_yielded: false, waiting: VecDeque::new(), taker: None }
     }
 }
 
@@ -78,16 +79,16 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     }
 }
 
-/// What yamux writes to: puts off a flush that comes right after something was written, and says so.
+/// What yamux writes to: puts off a flush of little, and says so.
 #[derive(Debug)]
 struct Gathering<C> {
     io: C,
-    /// Whether something was written since yamux flushed last.
-    is_fresh: bool,
     /// Bytes that were written since a flush went through.
     gathered: usize,
-    /// Whoever drives the connection takes it back, and drives it once more.
+    /// Told to whoever drives the connection, who sees to it that what was gathered goes out.
     is_put_off: Arc<AtomicBool>,
+    /// Whoever drives the connection says that no flush is to be put off.
+    is_due: Arc<AtomicBool>,
 }
 
 impl<C: AsyncRead + Unpin> AsyncRead for Gathering<C> {
@@ -100,14 +101,13 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Gathering<C> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         if let Poll::Ready(Ok(length)) = &written {
-            self.is_fresh = true;
             self.gathered = self.gathered.saturating_add(*length);
         }
         written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if std::mem::take(&mut self.is_fresh) && self.gathered < MOST_GATHERED {
+        if (1..MOST_GATHERED).contains(&self.gathered) && !self.is_due.load(Ordering::Relaxed) {
             self.is_put_off.store(true, Ordering::Relaxed);
             return Poll::Ready(Ok(()));
         }
@@ -126,6 +126,10 @@ pub struct Muxer<C> {
     connection: Connection<Gathering<C>>,
     /// Whether a flush was put off since the connection was last driven.
     is_put_off: Arc<AtomicBool>,
+    /// Whether none may be.
+    is_due: Arc<AtomicBool>,
+    /// Whether others had a turn to say something since a flush was put off.
+    has_yielded: bool,
     /// Streams that the remote opened while the swarm was not looking: driving the connection yields them.
     waiting: VecDeque<yamux::Stream>,
     /// Who asked for an inbound stream when there was none.
@@ -133,14 +137,22 @@ pub struct Muxer<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
-    /// Drives the connection until the remote opens a stream. When nothing is left to do, what was gathered goes out: yamux flushes
-    /// whenever it is driven, and this time nothing was written before.
+    /// Drives the connection until the remote opens a stream. When nothing is left to do, all other tasks that are ready have one turn, for
+    /// what they are about to say belongs in the same packet; then what was gathered goes out.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<yamux::Stream, ConnectionError>> {
         loop {
             let next = self.connection.poll_next_inbound(cx);
+            let is_due = self.is_due.swap(false, Ordering::Relaxed);
             if next.is_ready() || !self.is_put_off.swap(false, Ordering::Relaxed) {
+                self.has_yielded = false;
                 return next.map(|next| next.unwrap_or(Err(ConnectionError::Closed)));
             }
+            if !is_due && !std::mem::replace(&mut self.has_yielded, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.has_yielded = false;
+            self.is_due.store(true, Ordering::Relaxed); // yamux flushes whenever it is driven
         }
     }
 }
@@ -236,7 +248,8 @@ mod tests {
         let packets = Arc::clone(&io.packets);
         let mut muxer = MuxerConfig::connect(io, Mode::Client);
         let mut streams: Vec<yamux::Stream> = (0..5).map(|_| block_on(poll_fn(|cx| muxer.poll_outbound_unpin(cx))).unwrap()).collect();
-        let drive = |muxer: &mut Muxer<Counting>| block_on(poll_fn(|cx| Poll::Ready(muxer.poll_unpin(cx).is_pending())));
+        // once for what is said, once more when all others had their turn
+        let drive = |muxer: &mut Muxer<Counting>| (0..2).all(|_| block_on(poll_fn(|cx| Poll::Ready(muxer.poll_unpin(cx).is_pending()))));
         assert!(drive(&mut muxer));
         let before = packets.load(Ordering::Relaxed);
         for round in 1..4 {

@@ -84,7 +84,10 @@ impl<'a> Swarm<'a> {
                 Some(file) => {
                     sink.verb(&["search", file])?.lines.iter().any(|hit| hit["sources"] == sources && hit["content_id"].is_string())
                 }
-                None => sink.verb(&["query"])?.lines.iter().any(|peer| peer["files"].as_u64() >= Some(files)),
+                None => self.seeders.iter().try_fold(true, |all, seeder| -> Result<bool> {
+                    let entries = sink.verb(&["query", seeder.peer_id()])?.lines;
+                    Ok(all && entries.len() as u64 >= files && entries.iter().all(|entry| entry["content_id"].is_string()))
+                })?,
             };
             Ok(found.then_some(()))
         })

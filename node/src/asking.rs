@@ -378,6 +378,19 @@ impl Asking {
         }
     }
 
+    /// The same for a peer that was seen to have a content: where it is may have to be asked for.
+    pub(crate) fn approach_for(&self, peer: PeerId, id: ContentId) {
+        let is_known = self.contacts.get(&peer).is_some_and(|contact| contact.connected.is_some() || !contact.addresses.is_empty());
+        if is_known {
+            return self.approach(peer);
+        }
+        let asking = self.clone();
+        tokio::spawn(async move {
+            asking.sources(&[id]).await;
+            asking.approach(peer);
+        });
+    }
+
     fn learn_source(&self, party: PeerId, own: &[IpAddr], source: &SourcePeer) -> Option<PeerId> {
         let peer = peer_of(&source.peer)?;
         self.contacts.learn(peer, &self.dialable(party, own, &source.addresses));

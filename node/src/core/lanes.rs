@@ -28,9 +28,12 @@ pub(super) const MOST_LANES: u32 = 24;
 /// together, and there is nothing that they could be compared with.
 const GROWS: f64 = 1.1;
 const FALLS: f64 = 0.7;
-/// How long it must have been the same, in time and in delays.
+/// How long it must have been the same before the first step, in time and in delays.
 const CALM: Duration = Duration::from_millis(300);
 const CALM_DELAYS: u32 = 5;
+/// As many times longer before a further one: where no packets are lost the line is probably full, and connections that are new to a full line
+/// make all of them lose some.
+const CALMER: u32 = 6;
 /// How long connections that were asked for may take to come.
 const OPENING: Duration = Duration::from_secs(2);
 /// How long a number of connections is tried, at least, before its rate counts, and how long in delays: they start slowly.
@@ -47,7 +50,7 @@ pub(super) struct Lanes {
     count: u32,
     /// As many as have paid.
     paid: u32,
-    /// When the first step was taken.
+    /// When the first step was taken, or the last of its connections came.
     begun: Option<Instant>,
     trial: Option<Trial>,
     /// A rate since the last trial, and since when it is about that.
@@ -95,6 +98,9 @@ impl Lanes {
         if let Some(trial) = self.trial.as_mut().filter(|trial| count > self.count && !trial.have_come(self.count)) {
             trial.since = now;
         }
+        if let Some(begun) = self.begun.as_mut().filter(|_| count > self.count && count <= FIRST_STEP) {
+            *begun = now; // before they are there, nothing can be said of them
+        }
         self.count = count;
     }
 
@@ -111,7 +117,7 @@ impl Lanes {
     /// How many connections to add, given the rate in bytes per second and the delay of a peer that is kept busy.
     pub(super) fn add(&mut self, rate: f64, delay: Duration, now: Instant) -> Option<u32> {
         let Some(begun) = self.begun else {
-            return if delay >= LONG_DELAY && self.is_calm(rate, delay, now) { self.begin(delay, now) } else { None };
+            return if delay >= LONG_DELAY && self.is_calm(rate, delay, 1, now) { self.begin(delay, now) } else { None };
         };
         let is_losing = rate * delay.as_secs_f64() < TINY_WINDOW * f64::from(self.in_use());
         let length = if is_losing { delay * SHORT_TRIAL_DELAYS } else { TRIAL.max(delay * TRIAL_DELAYS) };
@@ -129,7 +135,7 @@ impl Lanes {
             if now.saturating_duration_since(begun) < length {
                 return None;
             }
-        } else if !self.is_calm(rate, delay, now) {
+        } else if !self.is_calm(rate, delay, CALMER, now) {
             return None;
         }
         let rests = self.rests_until.is_some_and(|until| now < until);
@@ -142,11 +148,12 @@ impl Lanes {
         (more > 0).then_some(more)
     }
 
-    /// Whether the peer has been about as fast for a while: a connection that is new sends more with every round trip.
-    fn is_calm(&mut self, rate: f64, delay: Duration, now: Instant) -> bool {
+    /// Whether the peer has been about as fast for a while, `times` as long as for the first step: a connection that is new sends more with
+    /// every round trip.
+    fn is_calm(&mut self, rate: f64, delay: Duration, times: u32, now: Instant) -> bool {
         match self.calm {
             Some((about, since)) if (about * FALLS..about * GROWS).contains(&rate) => {
-                now.saturating_duration_since(since) >= CALM.max(delay * CALM_DELAYS)
+                now.saturating_duration_since(since) >= CALM.max(delay * CALM_DELAYS) * times
             }
             _ => {
                 self.calm = Some((rate, now));
@@ -198,17 +205,28 @@ mod tests {
     }
 
     #[test]
+    fn connections_that_are_slow_to_come_are_not_taken_for_a_line_that_loses_packets() {
+        let (mut lanes, delay, start) = (Lanes::default(), Duration::from_millis(50), beginning());
+        let at = |ms| start + Duration::from_millis(ms);
+        lanes.begin(delay, at(0));
+        assert_eq!(lanes.add(300e3, delay, at(250)), None);
+        lanes.handle_count(8, at(290));
+        assert_eq!(lanes.add(8.0 * 300e3, delay, at(310)).or(lanes.add(8.0 * 300e3, delay, at(580))), None, "they are new");
+        assert_eq!(lanes.add(8.0 * 300e3, delay, at(600)), Some(16));
+    }
+
+    #[test]
     fn a_trial_begins_when_its_connections_are_there() {
         let (mut lanes, delay, start) = (Lanes::default(), Duration::from_millis(50), beginning());
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!((lanes.begin(delay, at(0)), lanes.begin(delay, at(10))), (Some(7), None));
         lanes.handle_count(8, at(100));
-        assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(200)).or(lanes.add(20e6, delay, at(600)))), (8, Some(8)));
-        assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(1600))), (8, None), "they are still opening");
-        lanes.handle_count(16, at(1700));
-        assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(1800))), (16, None));
-        assert_eq!((lanes.add(20e6, delay, at(2500)), lanes.in_use()), (None, 8), "they gave nothing");
-        lanes.handle_count(2, at(2600));
+        assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(200)).or(lanes.add(20e6, delay, at(2000)))), (8, Some(8)));
+        assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(3000))), (8, None), "they are still opening");
+        lanes.handle_count(16, at(3100));
+        assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(3200))), (16, None));
+        assert_eq!((lanes.add(20e6, delay, at(3900)), lanes.in_use()), (None, 8), "they gave nothing");
+        lanes.handle_count(2, at(4000));
         assert_eq!(lanes.in_use(), 2);
     }
 
@@ -220,7 +238,7 @@ mod tests {
         lanes.handle_count(8, start);
         let asked = (0..20).filter_map(|tick: u32| lanes.add(10e6 * 1.2_f64.powi(tick as i32), delay, at(tick)));
         assert_eq!(asked.count(), 0);
-        assert_eq!((20..30).find_map(|tick| lanes.add(400e6, delay, at(tick))), Some(8));
+        assert_eq!((20..50).find_map(|tick| lanes.add(400e6, delay, at(tick))), Some(8));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::download::{Download, Job, Stage, expected_bytes};
+use super::load::LONG_DELAY;
 use super::peer_book::{PeerBook, PeerNo, Rank};
 use super::piece_set::PieceSet;
 use super::pieces::Has;
@@ -43,6 +44,9 @@ const PIECE: u64 = PIECE_BYTES as u64;
 /// A peer this many times slower than the fastest, or not measured yet, shares half of the bytes in flight with others
 /// like it; the other half is kept for the fast ones.
 const SLOWER: f64 = 8.0;
+/// Bytes of small files that a far peer is asked for at once: its connections begin slowly, and until the first of these requests is answered no
+/// more can be asked for.
+const FAR_BATCH: u64 = PIECE / 2;
 /// Ticks of [`watch::TICK`] over which the least rate is judged.
 const MARKS: usize = 4;
 
@@ -354,11 +358,15 @@ impl Scheduler {
     fn next_batch(&mut self, peer: PeerNo) -> Option<Job> {
         let ask = AskId(self.next_ask);
         let mut files = Vec::new();
-        let mut room = PIECE;
+        let is_far = self.peers.get(peer)?.window.supposed_delay() >= LONG_DELAY;
+        let mut room = if is_far { FAR_BATCH } else { PIECE };
         for (_, file) in self.peers.get(peer)?.small.iter().take(MAX_FILES) {
             let Some(Stage::Single(single)) = self.downloads.get_mut(file).map(|download| &mut download.stage) else { break };
-            let Some(left) = room.checked_sub(u64::from(single.size)) else { break };
-            room = left;
+            let size = u64::from(single.size);
+            if size > room && !files.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(size);
             single.asks.push(ask);
             files.push(*file);
         }
@@ -399,10 +407,13 @@ impl Scheduler {
         peer.bytes += expected;
         peer.window.handle_asked(peer.asks.len(), peer.bytes, now);
         let is_only = |file: &FileNo| self.downloads.get(file).is_some_and(|download| download.sources.len() == 1);
-        let is_full = matches!(&job, Job::Piece { file, .. } if is_only(file)) && !peer.window.has_room(peer.asks.len(), peer.bytes);
-        if let Some(more) = is_full.then(|| peer.lanes.begin(peer.window.delay(), now)).flatten() {
-            self.events.push_back(Event::ConnectionsWanted { peer: peer.key, more });
-        }
+        let is_bulk = match &job {
+            Job::Piece { file, .. } => is_only(file),
+            Job::Files(files) => files.iter().all(is_only),
+            Job::Hashes { .. } | Job::Have { .. } => false,
+        };
+        let is_of_files = matches!(&job, Job::Files(_));
+        let is_full = is_bulk && !peer.window.has_room(peer.asks.len(), peer.bytes);
         let is_dial = !peer.is_connected;
         self.next_ask += 1;
         self.in_flight_bytes += expected;
@@ -424,6 +435,9 @@ impl Scheduler {
                 ticks: 0,
             }, //
         );
+        if is_full && self.begin_lanes(peer_no, now) && is_of_files {
+            self.peers.get_mut(peer_no)?.window.begin_files();
+        }
         self.settle(peer_no);
         self.tick_at.get_or_insert(now + watch::TICK);
         self.endgame_at.get_or_insert(now + watch::ENDGAME_EVERY);

@@ -18,6 +18,8 @@ use super::load::LONG_DELAY;
 const FIRST_LIMIT: u32 = 4;
 /// The same at a far peer: what waits for room on a connection is not lost to others that come later.
 const FIRST_LIMIT_FAR: u32 = 8;
+/// The same when it is asked for small files and is the only one who has them: none of these requests is answered before most of the others are.
+const FIRST_LIMIT_OF_FILES: u32 = 12;
 /// Pieces in flight at a peer that is known to be slow: one that comes, and the next.
 const LEAST_LIMIT: u32 = 2;
 /// Pieces in flight beside those in the pipe: one each that is read, sent, received, hashed and written.
@@ -28,6 +30,8 @@ const WORK_SECONDS: f64 = 0.25;
 /// Round trips in which a piece comes on a line that is full: one there and back, and some in which the windows of new streams
 /// grow, and wait for each other.
 const TRIPS_A_PIECE: f64 = 4.0;
+/// A connection takes two round trips to make; a third is left for what the handshake costs on slow machines.
+const TRIPS_A_DIAL: u32 = 3;
 /// How much more is asked for than the pipe is seen to hold.
 const GROWTH: f64 = 1.25;
 /// The shortest interval over which a rate is measured: shorter ones see single pieces instead of a rate.
@@ -54,6 +58,8 @@ pub(super) struct Window {
     lanes: u32,
     rate: Option<f64>,
     delay: Option<Duration>,
+    /// What the delay is thought to be as long as none was measured.
+    supposed: Duration,
     interval: Option<Interval>,
 }
 
@@ -69,7 +75,17 @@ struct Interval {
 impl Window {
     /// A window for a peer of which nothing is known, which will never grow over `most`.
     pub(super) fn new(most: u32) -> Self {
-        Self { limit: FIRST_LIMIT.min(most), asks: most, answers: 0, most, lanes: 1, rate: None, delay: None, interval: None }
+        Self {
+            limit: FIRST_LIMIT.min(most),
+            asks: most,
+            answers: 0,
+            most,
+            lanes: 1,
+            rate: None,
+            delay: None,
+            supposed: Duration::ZERO,
+            interval: None,
+        }
     }
 
     /// Most pieces in flight now.
@@ -109,13 +125,35 @@ impl Window {
         interval.was_full |= is_full(self.limit, bytes);
     }
 
+    /// It took so long to connect.
+    pub(super) fn handle_dialled(&mut self, took: Duration) {
+        self.supposed = took / TRIPS_A_DIAL;
+        self.begin_far();
+    }
+
     /// A round trip, or the first bytes of an answer, took so long.
     pub(super) fn handle_round_trip(&mut self, took: Duration) {
-        let delay = self.delay.map_or(took, |delay| delay.min(took));
-        self.delay = Some(delay);
-        if self.rate.is_none() && delay >= LONG_DELAY {
+        self.delay = Some(self.delay.map_or(took, |delay| delay.min(took)));
+        self.begin_far();
+    }
+
+    /// A far peer of which nothing else is known is asked for more.
+    fn begin_far(&mut self) {
+        if self.rate.is_none() && self.supposed_delay() >= LONG_DELAY {
             self.limit = self.limit.max(FIRST_LIMIT_FAR).min(self.most);
         }
+    }
+
+    /// The peer is asked for small files by several connections that are being opened, and is the only one who has them.
+    pub(super) fn begin_files(&mut self) {
+        if self.rate.is_none() {
+            self.limit = self.limit.max(FIRST_LIMIT_OF_FILES).min(self.most);
+        }
+    }
+
+    /// The shortest round trip, or what it is thought to be before any.
+    pub(super) fn supposed_delay(&self) -> Duration {
+        self.delay.unwrap_or(self.supposed)
     }
 
     /// The shortest round trip; zero before any.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use potluck_common::content_id::PieceHash;
 use potluck_common::geometry::Geometry;
 use potluck_common::transport::{key_of, peer_of};
+use potluck_common::wire::piece::MAX_FILES;
 
 use super::engine::Engine;
 use super::fetch::{Outcome, There};
@@ -19,6 +20,9 @@ use crate::core::scheduler::{FileNo, Want};
 use crate::error::Failure;
 use crate::store::{DownloadDir, DownloadRecord, Phase as RecordPhase, SourceHint, State, StoreError, already_there};
 use crate::types::OnConflict;
+
+/// Files that are wanted from the same moment on: what can be asked for at once goes into few requests, instead of the first files into one each.
+const CHECKED_TOGETHER: usize = 4 * MAX_FILES;
 
 /// A download that the database remembers, with what is left of it on the disk.
 pub(super) struct Restored {
@@ -200,8 +204,10 @@ impl Engine {
             if let Err(error) = state.put_downloads(&wanted) {
                 tracing::warn!(%error, "the downloads are not remembered; after a restart they must be asked for again");
             }
-            for ((file, _), there) in new.into_iter().zip(there) {
-                if outcomes.blocking_send(Outcome::Checked { file, there }).is_err() {
+            let mut checked = new.into_iter().map(|(file, _)| file).zip(there);
+            loop {
+                let files: Vec<_> = checked.by_ref().take(CHECKED_TOGETHER).collect();
+                if files.is_empty() || outcomes.blocking_send(Outcome::Checked { files }).is_err() {
                     return;
                 }
             }

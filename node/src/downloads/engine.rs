@@ -187,9 +187,14 @@ impl Engine {
                     self.scheduler.handle_connections(peer, *count, now());
                 }
             }
+            NetEvent::Dialled(peer, took) => {
+                if let Some(peer) = key_of(peer) {
+                    self.scheduler.handle_dialled(peer, *took, now());
+                }
+            }
             NetEvent::RoundTrip(peer, took) => {
                 if let Some(peer) = key_of(peer) {
-                    self.scheduler.handle_round_trip(peer, *took);
+                    self.scheduler.handle_round_trip(peer, *took, now());
                 }
             }
             _ => {}
@@ -308,7 +313,7 @@ impl Engine {
                     self.scheduler.handle_bad(ask, out.first, Misdeed::Nonsense, now());
                 }
             }
-            Outcome::Checked { file, there } => self.on_checked(file, there),
+            Outcome::Checked { files } => files.into_iter().for_each(|(file, there)| self.on_checked(file, there)),
             Outcome::Opened { file } => self.share_from_now(file),
             Outcome::Saved { file, result } => self.on_saved(file, result),
             Outcome::Finished { file, result } => self.on_finished(file, result),

@@ -39,8 +39,8 @@ pub(super) enum Outcome {
     Failed { ask: AskId },
     /// The peer broke the protocol.
     Nonsense { ask: AskId },
-    /// A file was looked for on the disk: where it is, if it is there.
-    Checked { file: FileNo, there: Result<There, StoreError> },
+    /// Files were looked for on the disk: where each is, if it is there.
+    Checked { files: Vec<(FileNo, Result<There, StoreError>)> },
     /// The temporary file is there.
     Opened { file: FileNo },
     /// A checkpoint was written.

@@ -57,7 +57,7 @@ impl Engine {
             for (file, shelf, mtime) in copies {
                 let outcome = match copy(&state, &path, &shelf, geometry, mtime, &cancel) {
                     Ok(Some(finished)) => Outcome::Finished { file, result: Ok(finished) },
-                    Ok(None) => Outcome::Checked { file, there: Ok(There::Nothing) },
+                    Ok(None) => Outcome::Checked { files: vec![(file, Ok(There::Nothing))] },
                     Err(error) => Outcome::Finished { file, result: Err(error) },
                 };
                 if outcomes.blocking_send(outcome).is_err() {

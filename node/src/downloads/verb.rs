@@ -218,6 +218,9 @@ impl Node {
         let gather = async {
             let mut entries = Vec::new();
             while let Some(page) = arriving.recv().await {
+                if let Some((peer, id)) = peer_of(&peer).zip(page.iter().find_map(|entry| entry.content_id)) {
+                    self.asking().approach_for(peer, id);
+                }
                 // what a peer tells beside what was asked for is not taken
                 entries.extend(page.into_iter().filter(|entry| entry.path.is_within(path)));
                 if entries.len() > MAX_FILES {

@@ -184,7 +184,7 @@ impl EventLoop {
             }
         };
         let id = options.connection_id();
-        self.waiting.dials.begin(id, peer, reply);
+        self.waiting.dials.begin(id, peer, reply, now());
         if let Err(error) = self.swarm.dial(options) {
             self.waiting.dials.settle(id, &Err(dial_error(&error)));
         }
@@ -222,11 +222,16 @@ impl EventLoop {
                 self.tell(NetEvent::NotListening(address)).await;
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, endpoint, .. } => {
-                self.waiting.dials.reached(connection_id, peer_id);
+                let dialled = self.waiting.dials.reached(connection_id, peer_id, now());
                 let (address, is_first) = (endpoint.get_remote_address().clone(), num_established.get() == 1);
                 self.on_connected(peer_id, address, endpoint.is_dialer(), is_first).await;
-                if !is_first && self.is_admitted(&peer_id) {
-                    self.tell(NetEvent::Connections(peer_id, num_established.get())).await;
+                if !self.is_admitted(&peer_id) {
+                    return;
+                }
+                match dialled {
+                    Some(took) if is_first => self.tell(NetEvent::Dialled(peer_id, took)).await,
+                    _ if !is_first => self.tell(NetEvent::Connections(peer_id, num_established.get())).await,
+                    _ => {}
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.on_disconnected(peer_id).await,

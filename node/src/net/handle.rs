@@ -110,6 +110,8 @@ pub enum NetEvent {
     Identified(PeerId, Box<Identity>),
     /// There are so many connections to a peer, which has one at least.
     Connections(PeerId, u32),
+    /// The first connection to a peer is one that we began so long ago. Comes after [`NetEvent::Connected`].
+    Dialled(PeerId, Duration),
     /// A message to a peer and back took so long.
     RoundTrip(PeerId, Duration),
     /// A peer is on the LAN.

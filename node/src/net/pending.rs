@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
@@ -102,7 +103,14 @@ type Waiting = Vec<oneshot::Sender<Result<PeerId, DialError>>>;
 /// Dials that are under way. Those to one peer share one attempt.
 #[derive(Default)]
 pub(super) struct Dials {
-    attempts: HashMap<ConnectionId, (Option<PeerId>, Waiting)>,
+    attempts: HashMap<ConnectionId, Attempt>,
+}
+
+/// One of them.
+struct Attempt {
+    peer: Option<PeerId>,
+    begun: Instant,
+    waiting: Waiting,
 }
 
 impl Dials {
@@ -112,35 +120,41 @@ impl Dials {
         peer: PeerId,
         reply: oneshot::Sender<Result<PeerId, DialError>>,
     ) -> Option<oneshot::Sender<Result<PeerId, DialError>>> {
-        match self.attempts.values_mut().find(|(wanted, _)| *wanted == Some(peer)) {
-            Some((_, waiting)) => {
-                waiting.push(reply);
+        match self.attempts.values_mut().find(|attempt| attempt.peer == Some(peer)) {
+            Some(attempt) => {
+                attempt.waiting.push(reply);
                 None
             }
             None => Some(reply),
         }
     }
 
-    pub(super) fn begin(&mut self, id: ConnectionId, peer: Option<PeerId>, reply: oneshot::Sender<Result<PeerId, DialError>>) {
-        self.attempts.insert(id, (peer, vec![reply]));
+    pub(super) fn begin(
+        &mut self,
+        id: ConnectionId,
+        peer: Option<PeerId>,
+        reply: oneshot::Sender<Result<PeerId, DialError>>,
+        now: Instant,
+    ) {
+        self.attempts.insert(id, Attempt { peer, begun: now, waiting: vec![reply] });
     }
 
-    /// An attempt has reached somebody, who is not admitted yet.
-    pub(super) fn reached(&mut self, id: ConnectionId, peer: PeerId) {
-        if let Some((wanted, _)) = self.attempts.get_mut(&id) {
-            *wanted = Some(peer);
-        }
+    /// An attempt has reached somebody, who is not admitted yet. Tells how long it took; `None` of one that is not ours.
+    pub(super) fn reached(&mut self, id: ConnectionId, peer: PeerId, now: Instant) -> Option<Duration> {
+        let attempt = self.attempts.get_mut(&id)?;
+        attempt.peer = Some(peer);
+        Some(now.saturating_duration_since(attempt.begun))
     }
 
     /// Ends all attempts to reach a peer.
     pub(super) fn settle_peer(&mut self, peer: PeerId, outcome: &Result<PeerId, DialError>) {
-        for (_, (_, waiting)) in self.attempts.extract_if(|_, (wanted, _)| *wanted == Some(peer)) {
-            waiting.into_iter().for_each(|reply| drop(reply.send(outcome.clone())));
+        for (_, attempt) in self.attempts.extract_if(|_, attempt| attempt.peer == Some(peer)) {
+            attempt.waiting.into_iter().for_each(|reply| drop(reply.send(outcome.clone())));
         }
     }
 
     pub(super) fn settle(&mut self, id: ConnectionId, outcome: &Result<PeerId, DialError>) {
-        for reply in self.attempts.remove(&id).map(|(_, waiting)| waiting).unwrap_or_default() {
+        for reply in self.attempts.remove(&id).map(|attempt| attempt.waiting).unwrap_or_default() {
             let _ = reply.send(outcome.clone());
         }
     }

@@ -23,6 +23,8 @@ const LONGEST_REST: Duration = Duration::from_secs(300);
 const FIRST_BUSY: Duration = Duration::from_millis(500);
 /// And how late, so that a place in its queue is not missed by much.
 const LONGEST_BUSY: Duration = Duration::from_secs(15);
+/// A file that is worth several connections before anything of it has come: more than is asked for at once.
+const LARGE: u64 = 16 << 20;
 /// How soon a peer is asked again whose disk could not be read, or who has enough of us.
 const FIRST_UNAVAILABLE: Duration = Duration::from_secs(10);
 
@@ -75,11 +77,43 @@ impl Scheduler {
         self.settle(number);
     }
 
+    /// It took so long to connect to a peer, which is some round trips: what is known of the path until one is measured.
+    pub fn handle_dialled(&mut self, peer: PeerKey, took: Duration, now: Instant) {
+        let Some(number) = self.peers.number(&peer) else { return };
+        if let Some(peer) = self.peers.get_mut(number) {
+            peer.window.handle_dialled(took);
+        }
+        self.begin_lanes_early(number, now);
+    }
+
     /// A message to a connected peer and back took so long.
-    pub fn handle_round_trip(&mut self, peer: PeerKey, took: Duration) {
-        if let Some(peer) = self.peers.number(&peer).and_then(|number| self.peers.get_mut(number)) {
+    pub fn handle_round_trip(&mut self, peer: PeerKey, took: Duration, now: Instant) {
+        let Some(number) = self.peers.number(&peer) else { return };
+        if let Some(peer) = self.peers.get_mut(number) {
             peer.window.handle_round_trip(took);
         }
+        self.begin_lanes_early(number, now);
+    }
+
+    /// Asks for the further connections to a far peer while the hashes of a large file are on their way from it.
+    fn begin_lanes_early(&mut self, number: PeerNo, now: Instant) {
+        let Some(peer) = self.peers.get(number) else { return };
+        let jobs = peer.asks.iter().filter_map(|ask| self.flights.get(ask)).map(|flight| &flight.job);
+        let is_of_large = jobs.filter(|job| matches!(job, Job::Hashes { .. })).flat_map(Job::files).any(|file| {
+            let download = self.downloads.get(file).filter(|download| download.sources.len() == 1);
+            download.and_then(Download::size).is_some_and(|size| size >= LARGE)
+        });
+        if is_of_large {
+            self.begin_lanes(number, now);
+        }
+    }
+
+    /// Asks for further connections to a peer that is asked for much, if its path is long. Whether it did.
+    pub(super) fn begin_lanes(&mut self, number: PeerNo, now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(number) else { return false };
+        let more = peer.lanes.begin(peer.window.supposed_delay(), now);
+        self.events.extend(more.map(|more| Event::ConnectionsWanted { peer: peer.key, more }));
+        more.is_some()
     }
 
     /// The last connection to a peer is gone, and with it every request that was out to it: what they were for is open

@@ -1,5 +1,6 @@
 //! The scheduler, played against peers that are fast, slow, silent, dying and lying, on a clock that is only a number.
 
+mod far;
 mod simulator;
 mod swarm;
 
@@ -128,7 +129,7 @@ fn small_files_come_in_a_handful_of_round_trips() {
     let bytes: u64 = sizes.iter().sum();
     let link = bytes as f64 / (125.0 * MB);
     assert!(done.seconds < link + 0.6, "{:.2} s, the link alone takes {link:.2} s", done.seconds);
-    assert!(done.asks < 250, "{} requests", done.asks);
+    assert!(done.asks < 350, "{} requests", done.asks);
 }
 
 #[test]

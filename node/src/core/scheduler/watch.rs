@@ -200,10 +200,14 @@ impl Scheduler {
         if !may_be_doubled(&flight.job, download) {
             return None;
         }
+        let is_small = matches!(flight.job, Job::Files(_));
         let has_nothing = flight.received == 0 && now.saturating_duration_since(flight.asked) >= HEDGE_AFTER;
         let candidates = download.sources.iter().filter_map(|source| {
             let is_same = source.peer == flight.peer;
             let peer = self.peers.get(source.peer).filter(|peer| peer.has_room() && (!is_same || peer.lanes.in_use() > 1))?;
+            if is_small && peer.has_work() {
+                return None; // for a file of one piece there is no end of it: what nobody was asked for comes first
+            }
             let has_it = !matches!(&flight.job, Job::Piece { piece, .. } if !source.has.contains(*piece));
             let seconds = match is_same {
                 true => peer.window.seconds_by_one_lane(flight.expected),

@@ -150,7 +150,7 @@ impl Swarm {
         let scheduler = self.nodes[to as usize].scheduler.as_mut().unwrap();
         for one in known {
             scheduler.handle_connected(peer(one));
-            scheduler.handle_round_trip(peer(one), self.delay);
+            scheduler.handle_round_trip(peer(one), self.delay, now);
             scheduler.handle_source(file, peer(one), now);
         }
     }
@@ -235,7 +235,7 @@ impl Node {
             let hashes = Some(Arc::clone(hashes));
             scheduler.add(FILE, Want { content_id, size, hashes, verified: None, priority: Priority::Normal, in_order: false });
             scheduler.handle_connected(peer(0));
-            scheduler.handle_round_trip(peer(0), delay);
+            scheduler.handle_round_trip(peer(0), delay, now);
             scheduler.handle_source(FILE, peer(0), now);
             scheduler
         });

@@ -89,7 +89,7 @@ enum Part {
     /// Not open; it may be on the disk.
     Closed,
     Open(Arc<PartFile>),
-    /// The download was given up: what still arrives is not written.
+    /// The download was given up, or is in its place: what still arrives is not written.
     Abandoned,
 }
 
@@ -200,7 +200,7 @@ impl Shelf {
             Purpose::Repair => part.finish_in_place(mtime)?,
             Purpose::Stream => return Ok(Finished { path: part.path(), kept: None }), // whoever reads it is not done
         };
-        self.close();
+        let _ = self.abandon(); // a piece that was asked for twice and comes now would begin another temporary file
         Ok(finished)
     }
 
@@ -249,6 +249,29 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn a_piece_that_comes_after_the_end_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let body = b"all of it";
+        let wish = Wish {
+            content_id: ContentId::of(body),
+            size: None,
+            target: SharePath::parse("file.bin").unwrap(),
+            folder: folder.path().to_owned(),
+            mtime: None,
+            on_conflict: OnConflict::default(),
+            sources: Vec::new(),
+            purpose: Purpose::Keep,
+        };
+        let (shelf, geometry) = (Shelf::new(FileNo(1), &wish), Geometry::new(body.len() as u64).unwrap());
+        let part = shelf.part(geometry).unwrap();
+        part.write_piece(geometry.piece(0).unwrap(), body).unwrap();
+        shelf.finish(&part, 0).unwrap();
+        assert!(shelf.part(geometry).is_err(), "there is nothing to write any more");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["file.bin"]);
+    }
 
     #[test]
     fn a_small_file_that_two_sources_bring_at_once_is_put_in_its_place_once() {

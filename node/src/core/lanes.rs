@@ -50,8 +50,10 @@ pub(super) struct Lanes {
     count: u32,
     /// As many as have paid.
     paid: u32,
-    /// When the first step was taken, or the last of its connections came.
+    /// When the first step was taken, the last of its connections came, or a rate was measured first: the latest of these.
     begun: Option<Instant>,
+    /// Whether a rate was measured since the first step.
+    is_measured: bool,
     trial: Option<Trial>,
     /// A rate since the last trial, and since when it is about that.
     calm: Option<(f64, Instant)>,
@@ -71,7 +73,7 @@ struct Trial {
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self { count: 1, paid: 1, begun: None, trial: None, calm: None, rests_until: None }
+        Self { count: 1, paid: 1, begun: None, is_measured: false, trial: None, calm: None, rests_until: None }
     }
 }
 
@@ -114,11 +116,20 @@ impl Lanes {
         FIRST_STEP.checked_sub(self.count).filter(|more| *more > 0)
     }
 
+    /// Whether the first step was taken.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
     /// How many connections to add, given the rate in bytes per second and the delay of a peer that is kept busy.
     pub(super) fn add(&mut self, rate: f64, delay: Duration, now: Instant) -> Option<u32> {
         let Some(begun) = self.begun else {
             return if delay >= LONG_DELAY && self.is_calm(rate, delay, 1, now) { self.begin(delay, now) } else { None };
         };
+        if !std::mem::replace(&mut self.is_measured, true) {
+            self.begun = Some(now); // the connections may have waited for what they are to bring
+            return None;
+        }
         let is_losing = rate * delay.as_secs_f64() < TINY_WINDOW * f64::from(self.in_use());
         let length = if is_losing { delay * SHORT_TRIAL_DELAYS } else { TRIAL.max(delay * TRIAL_DELAYS) };
         if let Some(trial) = self.trial {
@@ -221,6 +232,7 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!((lanes.begin(delay, at(0)), lanes.begin(delay, at(10))), (Some(7), None));
         lanes.handle_count(8, at(100));
+        lanes.add(20e6, delay, at(150));
         assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(200)).or(lanes.add(20e6, delay, at(2000)))), (8, Some(8)));
         assert_eq!((lanes.in_use(), lanes.add(20e6, delay, at(3000))), (8, None), "they are still opening");
         lanes.handle_count(16, at(3100));

@@ -154,6 +154,11 @@ impl Engine {
             Command::Stream { wish, reply } => {
                 let _ = reply.send(self.stream(&wish)); // who does not wait any more is noticed at the next tick
             }
+            Command::Expect(peer) => {
+                if let Some(peer) = key_of(&peer) {
+                    self.scheduler.expect_much(peer, now());
+                }
+            }
             Command::Consumed { file, pieces } => self.on_consumed(file, pieces),
             Command::List(reply) => {
                 let _ = reply.send(self.lines());

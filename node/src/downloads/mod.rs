@@ -134,6 +134,7 @@ enum Command {
         wish: Wish,
         reply: oneshot::Sender<(Follow, Stream)>,
     },
+    Expect(PeerId),
     /// Whoever reads a stream has taken the pieces before this one.
     Consumed {
         file: FileNo,
@@ -199,6 +200,11 @@ impl Downloads {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Stream { wish, reply }).await.ok()?;
         answer.await.ok()
+    }
+
+    /// Much will be wished for from a peer soon: connections to it are opened meanwhile, if it is far.
+    pub(crate) async fn expect(&self, peer: PeerId) {
+        let _ = self.commands.send(Command::Expect(peer)).await; // the node is stopping
     }
 
     /// The downloads that are not done, and those that were done since the node started.

@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const HASHING_INTERVAL: Duration = Duration::from_millis(500);
 /// Bytes of a file that are handed to a face at once. Some dozens of them wait for it, here and in the program that asked.
 const CHUNK_BYTES: usize = 64 << 10;
+/// Bytes that are worth several connections: as many are asked for at once.
+const MUCH: u64 = 16 << 20;
 /// Pages of a listing that may wait.
 const PAGE_QUEUE: usize = 8;
 /// Most files that one reference may name.
@@ -216,10 +218,14 @@ impl Node {
     async fn read_tree(&self, peer: potluck_common::peer::PeerKey, path: &SharePath) -> Result<Vec<Entry>, CommandError> {
         let (pages, mut arriving) = mpsc::channel::<Vec<Entry>>(PAGE_QUEUE);
         let gather = async {
-            let mut entries = Vec::new();
+            let (mut entries, mut bytes) = (Vec::new(), 0_u64);
             while let Some(page) = arriving.recv().await {
                 if let Some((peer, id)) = peer_of(&peer).zip(page.iter().find_map(|entry| entry.content_id)) {
                     self.asking().approach_for(peer, id);
+                    bytes = page.iter().fold(bytes, |bytes, entry| bytes.saturating_add(entry.size));
+                    if bytes >= MUCH {
+                        self.downloads().expect(peer).await;
+                    }
                 }
                 // what a peer tells beside what was asked for is not taken
                 entries.extend(page.into_iter().filter(|entry| entry.path.is_within(path)));

@@ -95,6 +95,13 @@ impl Scheduler {
         self.begin_lanes_early(number, now);
     }
 
+    /// Much will be wanted of a peer that is connected already, and of nobody else.
+    pub fn expect_much(&mut self, peer: PeerKey, now: Instant) {
+        if let Some(number) = self.peers.number(&peer).filter(|number| self.peers.get(*number).is_some_and(|peer| peer.is_connected)) {
+            self.begin_lanes(number, now);
+        }
+    }
+
     /// Asks for the further connections to a far peer while the hashes of a large file are on their way from it.
     fn begin_lanes_early(&mut self, number: PeerNo, now: Instant) {
         let Some(peer) = self.peers.get(number) else { return };
@@ -108,12 +115,12 @@ impl Scheduler {
         }
     }
 
-    /// Asks for further connections to a peer that is asked for much, if its path is long. Whether it did.
+    /// Asks for further connections to a peer that is asked for much, if its path is long. Whether there are some, or will be.
     pub(super) fn begin_lanes(&mut self, number: PeerNo, now: Instant) -> bool {
         let Some(peer) = self.peers.get_mut(number) else { return false };
         let more = peer.lanes.begin(peer.window.supposed_delay(), now);
         self.events.extend(more.map(|more| Event::ConnectionsWanted { peer: peer.key, more }));
-        more.is_some()
+        peer.lanes.has_begun()
     }
 
     /// The last connection to a peer is gone, and with it every request that was out to it: what they were for is open

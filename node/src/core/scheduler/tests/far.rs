@@ -41,6 +41,21 @@ fn connections_are_opened_while_the_hashes_of_a_large_file_are_on_their_way() {
 }
 
 #[test]
+fn connections_are_opened_to_a_peer_of_whom_much_will_be_wanted() {
+    let now = beginning();
+    let mut scheduler = Scheduler::new(Config::default(), 1);
+    scheduler.expect_much(peer(0), now);
+    scheduler.handle_connected(peer(0));
+    scheduler.expect_much(peer(0), now);
+    assert_eq!(wanted(&mut scheduler), None, "nobody knows how far it is");
+    scheduler.handle_dialled(peer(0), DIAL, now);
+    scheduler.expect_much(peer(0), now);
+    assert_eq!(wanted(&mut scheduler), Some(7));
+    scheduler.expect_much(peer(0), now);
+    assert_eq!(wanted(&mut scheduler), None, "they are being opened");
+}
+
+#[test]
 fn many_small_files_at_a_far_peer_are_worth_several_connections_and_at_a_near_one_are_not() {
     for (trip, expected) in [(FAR, Some(7)), (Duration::from_millis(1), None)] {
         let now = beginning();

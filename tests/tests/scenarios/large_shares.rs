@@ -118,7 +118,7 @@ fn a_million_files_are_found_in_half_a_minute_and_after_a_restart_in_seconds() -
             vitals.peak_memory / MIB
         );
         let most = Duration::from_secs(if run == "cold" { 30 } else { 5 });
-        assert!(found.0 < most && vitals.peak_memory < 320 * MIB, "{run}");
+        assert!(found.0 < most && vitals.peak_memory < 300 * MIB, "{run}");
     }
     let root = timed(&bob, &format!("/api/v1/peers/{}/files", ada.peer_id()))?;
     let folder = timed(&bob, &format!("/api/v1/peers/{}/files?path=music/artist%20050/album%2050", ada.peer_id()))?;
@@ -178,7 +178,7 @@ fn a_hundred_thousand_renamed_files_are_not_read_and_an_idle_node_is_idle() -> R
         FILES as usize * NOTICED
     );
     assert!(rchar < u64::from(FILES) * NOTICED as u64 / 10, "files were read again: {rchar} bytes");
-    assert!(took < Duration::from_secs(10) && after.memory < 100 * MIB && part < 1.0);
+    assert!(took < Duration::from_secs(10) && after.memory < 56 * MIB && part < 1.0);
     Ok(())
 }
 

@@ -30,7 +30,7 @@ fn publish(base: u64, revision: u64, files: &[&str]) -> Request {
     Request::Publish(Publish {
         namespace: Namespace::default(),
         nickname: Nickname::truncated("Ada"),
-        addresses: Bounded::truncated(["/ip4/192.0.2.1/tcp/9471", "no address"].map(Address::truncated)),
+        addresses: Bounded::truncated(["/ip4/10.0.0.1/tcp/9471", "no address"].map(Address::truncated)),
         epoch: 1,
         base,
         revision,
@@ -74,7 +74,7 @@ async fn a_foreign_libp2p_program_registers_is_discovered_and_unregisters() {
     let mut ours = IndexClient::connect(&tracker.address).await;
     let peers = ours.peers().await;
     assert_eq!((peers.len(), peers[0].peer, peers[0].nickname.as_str(), peers[0].files), (1, registered.key(), "", 0));
-    assert_eq!(peers[0].addresses[0].as_str(), "/ip4/192.0.2.7/tcp/4001");
+    assert_eq!(peers[0].addresses[0].as_str(), "/ip4/10.0.0.7/tcp/4001");
 
     registered.swarm.behaviour_mut().rendezvous.unregister(namespace.clone(), node);
     let gone = ours.wait_for(registered.key(), false, SOON);
@@ -93,7 +93,7 @@ async fn what_a_peer_publishes_others_list_search_and_find_until_it_withdraws() 
 
     let peers = bob.peers().await;
     assert_eq!((peers.len(), peers[0].peer, peers[0].nickname.as_str(), peers[0].files, peers[0].bytes), (1, ada.key(), "Ada", 2, 10));
-    assert_eq!(peers[0].addresses.iter().map(|address| address.as_str()).collect::<Vec<_>>(), ["/ip4/192.0.2.1/tcp/9471"]);
+    assert_eq!(peers[0].addresses.iter().map(|address| address.as_str()).collect::<Vec<_>>(), ["/ip4/10.0.0.1/tcp/9471"]);
 
     let Answer::List(page) = bob.ask(list(ada.key())).await else { panic!("another answer") };
     assert_eq!(page.entries.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(), ["music/Jóga.flac", "music/notes.txt"]);

@@ -74,7 +74,7 @@ async fn published(place: Place) -> Result {
     let listed = bob.peers().await?;
     let [info] = listed.as_slice() else { return Err(Failure::new(format!("{listed:?}"))) };
     same((info.peer, info.nickname.as_str(), info.files, info.bytes), (ada.key(), "ada", 2, 320), "the peer")?;
-    same(info.addresses.iter().map(Text::as_str).collect(), vec!["/ip4/192.0.2.1/tcp/4001"], "its addresses")?;
+    same(info.addresses.iter().map(Text::as_str).collect(), vec!["/ip4/10.0.0.1/tcp/4001"], "its addresses")?;
     let files = vec!["music/joga.flac".to_owned(), "music/notes.txt".to_owned()];
     same(bob.list(ada.key(), None, None, 10).await?, Some((files, None)), "its files")?;
     same(bob.search("joga").await?, vec!["music/joga.flac".to_owned()], "what is found")?;

@@ -155,7 +155,7 @@ impl ForeignClient {
             })
             .unwrap()
             .build();
-        swarm.add_external_address("/ip4/192.0.2.7/tcp/4001".parse().unwrap());
+        swarm.add_external_address("/ip4/10.0.0.7/tcp/4001".parse().unwrap());
         let tracker = connect(&mut swarm, &tracker.address).await;
         Self { swarm, tracker }
     }

@@ -65,7 +65,7 @@ impl Peer {
         Publish {
             namespace: self.place.namespace.clone(),
             nickname: Nickname::truncated(&self.nickname),
-            addresses: Bounded::truncated([Address::truncated("/ip4/192.0.2.1/tcp/4001")]),
+            addresses: Bounded::truncated([Address::truncated("/ip4/10.0.0.1/tcp/4001")]),
             epoch: self.epoch,
             base,
             revision,

@@ -35,6 +35,8 @@ pub struct Config {
     /// Whom shares are limited to: name of the share, and one whom it is for. A share that is not named here is for whom it was before,
     /// or for everybody.
     pub share_for: Vec<(String, Guest)>,
+    /// Whether files with more than one name are left out of the shares.
+    pub reject_hardlinks: bool,
     /// Trackers; empty: found on this machine and the LAN.
     pub trackers: Vec<Multiaddr>,
     /// Peers to dial at start.

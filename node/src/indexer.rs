@@ -22,7 +22,7 @@ use crate::clock::{now, today};
 use crate::core::audience::Reader;
 use crate::core::journal::Seen;
 use crate::shares::{FoundFile, ShareState, Shares, Table};
-use crate::store::{Hashed, ScanEvent, ScanSummary, ServeError, ShareDir, ShareError, Stamp, State, hash_file, scan};
+use crate::store::{HardLinks, Hashed, ScanEvent, ScanSummary, ServeError, ShareDir, ShareError, Stamp, State, hash_file, scan};
 use crate::types::Event;
 
 /// Files that are looked up in the cache and put into the table together.
@@ -72,15 +72,22 @@ struct Work {
     events: broadcast::Sender<Event>,
     /// Where the shares are written down.
     data_dir: PathBuf,
+    hard_links: HardLinks,
 }
 
 impl Indexer {
     /// Starts the threads. They end when [`stop`](Self::stop) is called.
-    pub(crate) fn start(shares: Arc<Shares>, state: Arc<State>, events: broadcast::Sender<Event>, data_dir: PathBuf) -> Self {
+    pub(crate) fn start(
+        shares: Arc<Shares>,
+        state: Arc<State>,
+        events: broadcast::Sender<Event>,
+        data_dir: PathBuf,
+        hard_links: HardLinks,
+    ) -> Self {
         let (orders, order_queue) = sync_channel(ORDER_QUEUE);
         let (hashed, hashed_queue) = sync_channel(HASH_BATCH);
         let queue = Arc::new(Queue::default());
-        let work = Work { shares, state, queue: Arc::clone(&queue), hashed, events, data_dir };
+        let work = Work { shares, state, queue: Arc::clone(&queue), hashed, events, data_dir, hard_links };
         let hashers = std::thread::available_parallelism().map_or(2, usize::from).min(MAX_HASHERS);
         for _ in 0..hashers {
             let work = work.clone();
@@ -196,7 +203,7 @@ impl Work {
         let mut listing = Listing { work: self, batch: Vec::with_capacity(BATCH), skipped: Vec::new(), unreadable: Vec::new() };
         self.shares.lock().begin_listing(name);
         self.queue.set_listing(true);
-        let outcome = scan(&dir, &mut |event| listing.take(event));
+        let outcome = scan(&dir, self.hard_links, &mut |event| listing.take(event));
         listing.flush();
         self.queue.set_listing(false);
         match outcome {

@@ -215,6 +215,7 @@ mod tests {
             namespace: name.map(namespace),
             nickname: String::new(),
             listen: Listen::Nowhere,
+            reject_hardlinks: false,
             mdns: false,
             limit_up: None,
             limits: NodeLimits::default(),

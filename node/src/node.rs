@@ -36,7 +36,7 @@ use crate::membership::{self, Party};
 use crate::net::{self, Guard, Identity, Inbound, Net, NetError, NetEvent};
 use crate::shares::Shares;
 use crate::sharing::{open_shares, take_in};
-use crate::store::{MembershipRecord, ShareRecord, State, StateError};
+use crate::store::{HardLinks, MembershipRecord, ShareRecord, State, StateError};
 use crate::trackers::{self, Trackers};
 use crate::types::{Event, Item, JoinLine};
 use crate::uploads::{self, Larder, PieceRequest, Uploads};
@@ -131,7 +131,8 @@ impl Node {
         let contacts = Arc::new(Contacts::default());
         let asking = Asking::new(handle.clone(), Arc::clone(&contacts), namespace.clone());
 
-        let indexer = Indexer::start(Arc::clone(&shares), Arc::clone(&state), events.clone(), config.data_dir.clone());
+        let hard_links = if config.reject_hardlinks { HardLinks::Rejected } else { HardLinks::Shared };
+        let indexer = Indexer::start(Arc::clone(&shares), Arc::clone(&state), events.clone(), config.data_dir.clone(), hard_links);
         let downloads = Downloads::start(downloads::Setup {
             asking: asking.clone(),
             disk: DiskThreads::for_pieces("potluck-writes")?,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use libp2p::Multiaddr;
 use potluck_common::web::place::parse_host;
@@ -28,6 +29,9 @@ pub struct NodeArgs {
     /// Limit a share to a peer (its PeerId) or to a namespace; repeat for several. Others are told nothing of it
     #[arg(long, value_name = "NAME=WHO", env = "POTLUCK_SHARE_FOR", hide_env_values = true, value_delimiter = ',', value_parser = values::share_for)]
     pub share_for: Vec<(String, Guest)>,
+    /// Do not share files that have more than one name (hard links): the others may lie outside of the share
+    #[arg(long, env = "POTLUCK_REJECT_HARDLINKS", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub reject_hardlinks: bool,
     /// Where to listen; repeat for several [default: port 9471 everywhere, or a free port if that is taken]
     #[arg(long, value_name = "MULTIADDR", env = "POTLUCK_LISTEN", hide_env_values = true, value_delimiter = ',', value_parser = values::listen)]
     pub listen: Vec<Multiaddr>,

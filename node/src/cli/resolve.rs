@@ -105,6 +105,7 @@ impl Config {
             download_dir: download_dir(node, around)?,
             shares,
             share_for: node.share_for.clone(),
+            reject_hardlinks: node.reject_hardlinks,
             trackers: network.tracker.clone(),
             dial: network.dial.clone(),
             // whoever joins is told where, whatever is set for later

@@ -15,9 +15,10 @@ use crate::store::{config_path, read_config, write_config};
 use crate::types::{Origin, SettingLine};
 
 /// What can stand in the file: the names of options, with `_` for `-`.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "share",
     "share_for",
+    "reject_hardlinks",
     "tracker",
     "namespace",
     "dial",

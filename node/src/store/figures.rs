@@ -11,7 +11,7 @@ use std::time::Instant;
 use potluck_common::content_id::{ContentId, PieceHash};
 
 use super::test_tree::{TestTree, noise};
-use super::{Hashed, ScanEvent, ShareDir, Stamp, State, hash_file, scan};
+use super::{HardLinks, Hashed, ScanEvent, ShareDir, Stamp, State, hash_file, scan};
 
 #[test]
 #[ignore = "measures; see the top of the file"]
@@ -21,7 +21,7 @@ fn scan_a_large_tree() {
     for run in ["first", "second"] {
         let start = Instant::now();
         let mut names = 0;
-        let summary = scan(&share, &mut |event| {
+        let summary = scan(&share, HardLinks::Shared, &mut |event| {
             if let ScanEvent::Found { path, .. } = event {
                 names += path.as_str().len();
             }

@@ -58,7 +58,7 @@ pub use memberships::MembershipRecord;
 pub use part_file::{Extent, Finished, OnConflict, PART_SUFFIX, PartFile};
 pub(crate) use processor::processors;
 pub use salvage::{hashes_of, salvage};
-pub use scanner::{ScanEvent, ScanSummary, SkipReason, scan};
+pub use scanner::{HardLinks, ScanEvent, ScanSummary, SkipReason, scan};
 pub use share_dir::{RootId, ServeError, ShareDir, ShareError, SharedFile};
 pub use state::{ShareRecord, State};
 

@@ -68,9 +68,22 @@ pub enum SkipReason {
     /// A rule of the user says so.
     #[error("left out by .potluckignore")]
     ByRule,
+    /// It has another name, and whoever runs the node does not share such files.
+    #[error("it has other names (hard links), and --reject-hardlinks is set")]
+    HardLink,
     /// Files that a kernel makes up as they are read: `/proc`, `/sys` and the like.
     #[error("not files on a disk")]
     Pseudo,
+}
+
+/// What becomes of files that have more than one name. The others may lie outside of the share; who made them, nobody can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HardLinks {
+    /// They are files like others.
+    #[default]
+    Shared,
+    /// They are skipped, under all names that the share has of them.
+    Rejected,
 }
 
 /// How a scan ended.
@@ -98,12 +111,13 @@ pub struct ScanSummary {
 /// # Errors
 /// [`ShareError::Offline`] when the share's folder went away before or during the scan: what was told before that holds,
 /// but nothing that was not told is deleted. [`ShareError::Unreadable`] when the folder itself cannot be listed.
-pub fn scan(share: &ShareDir, on: &mut dyn FnMut(ScanEvent) -> ControlFlow<()>) -> Result<ScanSummary, ShareError> {
+pub fn scan(share: &ShareDir, hard_links: HardLinks, on: &mut dyn FnMut(ScanEvent) -> ControlFlow<()>) -> Result<ScanSummary, ShareError> {
     share.check(None)?;
     let unreadable = |source| ShareError::Unreadable { path: share.path().to_owned(), source };
     let root = beneath::open_folder(share.handle(), ".").map_err(|error| unreadable(error.into()))?;
     let mut walk = Walk {
         on,
+        hard_links,
         summary: ScanSummary::default(),
         path: share.name().to_owned(),
         above: Vec::new(),
@@ -123,6 +137,7 @@ pub fn scan(share: &ShareDir, on: &mut dyn FnMut(ScanEvent) -> ControlFlow<()>) 
 /// A walk in progress: where it is, and what it counted.
 struct Walk<'a> {
     on: &'a mut dyn FnMut(ScanEvent) -> ControlFlow<()>,
+    hard_links: HardLinks,
     summary: ScanSummary,
     /// The folder that is being listed, beginning with the share's name.
     path: String,
@@ -251,6 +266,9 @@ impl Walk<'_> {
         if stamp.size > MAX_FILE_BYTES {
             return self.skip(SkipReason::TooLarge);
         }
+        if stat.st_nlink > 1 && self.hard_links == HardLinks::Rejected {
+            return self.skip(SkipReason::HardLink);
+        }
         self.summary.files += 1;
         self.summary.bytes += stamp.size;
         (self.on)(ScanEvent::Found { path, stamp })
@@ -323,7 +341,7 @@ mod tests {
 
     fn scan_all(share: &ShareDir) -> Seen {
         let (mut files, mut skipped) = (BTreeSet::new(), BTreeMap::new());
-        let summary = scan(share, &mut |event| {
+        let summary = scan(share, HardLinks::Shared, &mut |event| {
             match event {
                 ScanEvent::Found { path, .. } => assert!(files.insert(String::from(path)), "told twice"),
                 ScanEvent::Skipped { what, why, .. } => assert!(skipped.insert(what, why).is_none(), "told twice"),
@@ -344,7 +362,7 @@ mod tests {
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(1_000, 999_999_999)).unwrap();
         let share = ShareDir::open("s", tree.root()).unwrap();
         let mut found = Vec::new();
-        let summary = scan(&share, &mut |event| {
+        let summary = scan(&share, HardLinks::Shared, &mut |event| {
             found.push(event);
             ControlFlow::Continue(())
         });
@@ -377,6 +395,29 @@ mod tests {
     }
 
     /// G026, G028, G031.
+    /// G029.
+    #[test]
+    fn a_file_with_two_names_is_shared_unless_such_files_are_rejected() {
+        let tree = TestTree::new();
+        tree.write("one", b"x");
+        tree.write("two", b"x");
+        std::fs::hard_link(tree.path("two"), tree.path("other")).unwrap();
+        let share = ShareDir::open("s", tree.root()).unwrap();
+        assert!(scan_all(&share).files.iter().eq(["s/one", "s/other", "s/two"]));
+        let (mut found, mut skipped) = (Vec::new(), Vec::new());
+        let summary = scan(&share, HardLinks::Rejected, &mut |event| {
+            match event {
+                ScanEvent::Found { path, .. } => found.push(path.to_string()),
+                ScanEvent::Skipped { what, why, .. } => skipped.push((what, why)),
+            }
+            ControlFlow::Continue(())
+        });
+        skipped.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(found, ["s/one"]);
+        assert_eq!(skipped, ["s/other", "s/two"].map(|what| (what.to_owned(), SkipReason::HardLink)));
+        assert_eq!(summary.unwrap().skipped, 2);
+    }
+
     #[test]
     fn odd_things_are_skipped_and_told() {
         let tree = TestTree::new();
@@ -437,13 +478,13 @@ mod tests {
         let share = ShareDir::open("s", &tree.path("share")).unwrap();
         std::fs::rename(tree.path("share"), tree.path("elsewhere")).unwrap();
         let nothing = &mut |_| panic!("nothing is told of a share that is away");
-        assert!(matches!(scan(&share, nothing), Err(ShareError::Offline { .. })));
+        assert!(matches!(scan(&share, HardLinks::Shared, nothing), Err(ShareError::Offline { .. })));
         std::fs::rename(tree.path("elsewhere"), tree.path("share")).unwrap();
         let mut leave = |_| {
             std::fs::rename(tree.path("share"), tree.path("elsewhere")).unwrap();
             ControlFlow::Continue(())
         };
-        assert!(matches!(scan(&share, &mut leave), Err(ShareError::Offline { .. })), "it went away during the scan");
+        assert!(matches!(scan(&share, HardLinks::Shared, &mut leave), Err(ShareError::Offline { .. })), "it went away during the scan");
     }
 
     /// G033.
@@ -468,7 +509,7 @@ mod tests {
         let tree = TestTree::new();
         (0..10).for_each(|number| drop(tree.write(&format!("{number}"), b"")));
         let mut left = 3;
-        let summary = scan(&ShareDir::open("s", tree.root()).unwrap(), &mut |_| {
+        let summary = scan(&ShareDir::open("s", tree.root()).unwrap(), HardLinks::Shared, &mut |_| {
             left -= 1;
             if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(file.value("share").map(<[String]>::len), Some(2));
         for (text, part) in [
             ("nickname = ", "config.toml: TOML parse error at line 1"),
-            ("colour = \"red\"", "there is no setting colour; there are share, share_for, tracker"),
+            ("colour = \"red\"", "there is no setting colour; there are share, share_for, reject_hardlinks, tracker"),
             ("nickname = \"a\"\nnick-name = 3", "there is no setting nick-name"),
             ("limit_up = \"1k\"\nlimit-up = \"2k\"", "stands there twice"),
             ("limit_up = \"fast\"", "give bytes per second"),

@@ -42,7 +42,6 @@ pub(crate) struct Rooms {
     rooms: HashMap<Circle, server::Behaviour>,
     /// The seat of each connection whose peer is in a room.
     connections: HashMap<ConnectionId, Seat>,
-    sieve: Sieve,
     /// Told of requests that were refused before a server saw them; taken at the next turn.
     refused: VecDeque<server::Event>,
 }
@@ -52,6 +51,8 @@ struct Seat {
     circle: Circle,
     /// Where it comes from.
     seen_at: Option<IpAddr>,
+    /// Its own, as each room numbers its requests by itself, and so that it goes with the connection.
+    sieve: Sieve,
 }
 
 impl Seating {
@@ -82,20 +83,13 @@ impl Seating {
 
 impl Rooms {
     pub(crate) fn new(seating: Seating, make: impl Fn() -> server::Behaviour + Send + 'static) -> Self {
-        Self {
-            make: Box::new(make),
-            seating,
-            rooms: HashMap::new(),
-            connections: HashMap::new(),
-            sieve: Sieve::default(),
-            refused: VecDeque::new(),
-        }
+        Self { make: Box::new(make), seating, rooms: HashMap::new(), connections: HashMap::new(), refused: VecDeque::new() }
     }
 
     /// The room for a new connection; `None` for a stranger.
     fn enter(&mut self, connection: ConnectionId, peer: &PeerId, remote: &Multiaddr) -> Option<&mut server::Behaviour> {
         let circle = self.seating.circle_of(peer)?;
-        self.connections.insert(connection, Seat { circle: circle.clone(), seen_at: ip_of(remote) });
+        self.connections.insert(connection, Seat { circle: circle.clone(), seen_at: ip_of(remote), sieve: Sieve::default() });
         Some(self.rooms.entry(circle).or_insert_with(&self.make))
     }
 
@@ -176,14 +170,14 @@ impl NetworkBehaviour for Rooms {
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         let Either::Left(event) = event; // a handler that does nothing has no events
-        let seen_at = self.connections.get(&connection).and_then(|seat| seat.seen_at);
-        let refused = &mut self.refused;
-        let served = self.sieve.sift(event, |asked| {
-            let (error, told) = refusal(peer, asked, seen_at)?;
+        let Self { connections, refused, rooms, .. } = self;
+        let Some(Seat { circle, seen_at, sieve }) = connections.get_mut(&connection) else { return };
+        let served = sieve.sift(event, |asked| {
+            let (error, told) = refusal(peer, asked, *seen_at)?;
             refused.push_back(told);
             Some(error)
         });
-        if let (Some(event), Some(room)) = (served, self.room(connection)) {
+        if let (Some(event), Some(room)) = (served, rooms.get_mut(circle)) {
             room.on_connection_handler_event(peer, connection, event);
         }
     }

@@ -34,10 +34,10 @@ pub(crate) enum Asked {
     Else,
 }
 
-/// Refuses in place of the server. What connections say later of a request that was refused is kept from the server too.
+/// Refuses in place of the server, on one connection. What is said later of a request that was refused is kept from the server too.
 #[derive(Debug, Default)]
 pub(crate) struct Sieve {
-    /// Refused, and not yet known to be over; each is a stream of a connection, and those are limited.
+    /// Refused, and not yet known to be over; each is a stream of the connection, and those are limited.
     refused: HashSet<InboundRequestId>,
 }
 

@@ -1,5 +1,5 @@
-//! How an index answers `List`, `Search` and `Sources`: the same for a tracker over its peers and for a node over its
-//! own shares. Pages are cut so that an answer always fits in one message.
+//! How an index answers `List`, `Search` and `Sources`, for a tracker over its peers; a node, which keeps what its files hold
+//! elsewhere, searches by the same. Pages are cut so that an answer always fits in one message.
 
 use std::collections::HashMap;
 use std::io;

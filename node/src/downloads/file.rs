@@ -246,24 +246,29 @@ impl Shelf {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::thread;
 
     use super::*;
+
+    fn wish(body: &[u8], target: &str, folder: &Path) -> Wish {
+        Wish {
+            content_id: ContentId::of(body),
+            size: None,
+            target: SharePath::parse(target).unwrap(),
+            folder: folder.to_owned(),
+            mtime: None,
+            on_conflict: OnConflict::default(),
+            sources: Vec::new(),
+            purpose: Purpose::Keep,
+        }
+    }
 
     #[test]
     fn a_piece_that_comes_after_the_end_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let body = b"all of it";
-        let wish = Wish {
-            content_id: ContentId::of(body),
-            size: None,
-            target: SharePath::parse("file.bin").unwrap(),
-            folder: folder.path().to_owned(),
-            mtime: None,
-            on_conflict: OnConflict::default(),
-            sources: Vec::new(),
-            purpose: Purpose::Keep,
-        };
+        let wish = wish(body, "file.bin", folder.path());
         let (shelf, geometry) = (Shelf::new(FileNo(1), &wish), Geometry::new(body.len() as u64).unwrap());
         let part = shelf.part(geometry).unwrap();
         part.write_piece(geometry.piece(0).unwrap(), body).unwrap();
@@ -277,16 +282,7 @@ mod tests {
     fn a_small_file_that_two_sources_bring_at_once_is_put_in_its_place_once() {
         let folder = tempfile::tempdir().unwrap();
         let body = b"brought twice";
-        let wish = Wish {
-            content_id: ContentId::of(body),
-            size: None,
-            target: SharePath::parse("a/small.txt").unwrap(),
-            folder: folder.path().to_owned(),
-            mtime: None,
-            on_conflict: OnConflict::default(),
-            sources: Vec::new(),
-            purpose: Purpose::Keep,
-        };
+        let wish = wish(body, "a/small.txt", folder.path());
         let (shelf, geometry) = (Shelf::new(FileNo(1), &wish), Geometry::new(body.len() as u64).unwrap());
         let places = thread::scope(|scope| {
             let bring = || scope.spawn(|| shelf.finish_whole(geometry, body, 0).unwrap().path);

@@ -373,8 +373,8 @@ impl<'a> Telling<'a> {
     /// Whether the verb has waited long enough; the node goes on.
     fn give_up(&self, view: &JobView, patience: Duration) -> Option<CommandError> {
         if view.is_blocked {
-            let trouble = self.follow.trouble().unwrap_or_default();
-            return Some(CommandError::new(Failure::LocalFile, format!("{trouble}; the download goes on when there is room")));
+            let trouble = self.follow.trouble().unwrap_or_else(|| "no room is left; the download goes on when there is some".to_owned());
+            return Some(CommandError::new(Failure::LocalFile, trouble));
         }
         let waited = now().saturating_duration_since(view.stalled_since?);
         if waited < patience {

@@ -142,7 +142,7 @@ pub struct DownloadWish {
     pub into: Option<PathBuf>,
     /// What to do when another file has the name.
     pub on_conflict: OnConflict,
-    /// Give up after so many seconds without a source; `None`: the verb waits as long as its caller does.
+    /// Give up when nothing has come from any source for so many seconds; `None`: the verb waits as long as its caller does.
     pub timeout_seconds: Option<u64>,
     /// Whether the bytes go to whoever asks, in order, and into no folder.
     #[serde(default)]

@@ -95,7 +95,7 @@ pub struct DownloadArgs {
     /// What to do when another file has the name: put a number into the new one's, or fail
     #[arg(long, value_name = "HOW", value_enum, default_value_t = ConflictArg::Number)]
     pub on_conflict: ConflictArg,
-    /// Give up after so many seconds without a source
+    /// Give up when nothing has come from any source for so many seconds [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
 }

@@ -48,6 +48,8 @@ pub(super) struct Peer {
     pub(super) times_busy: u32,
     /// Its place in the other side's queue when it was last busy.
     pub(super) queue: Option<u32>,
+    /// When bytes of a file, or the hashes of one, came from it last.
+    pub(super) heard: Option<Instant>,
     pub(super) window: Window,
     pub(super) lanes: Lanes,
     pub(super) asks: BTreeSet<AskId>,
@@ -83,6 +85,7 @@ impl Peer {
             failures: 0,
             times_busy: 0,
             queue: None,
+            heard: None,
             window: Window::new(max_window),
             lanes: Lanes::default(),
             asks: BTreeSet::new(),

@@ -110,6 +110,18 @@ struct Flight {
     ticks: usize,
 }
 
+impl Flight {
+    /// Whether all of the answer is here, and only our own disk has to be waited for.
+    fn is_whole(&self) -> bool {
+        self.received > 0 && self.received >= self.expected
+    }
+
+    /// Whether its answer brings a download on: what a source says that it has does not.
+    fn is_for_bytes(&self) -> bool {
+        !matches!(self.job, Job::Have { .. })
+    }
+}
+
 impl Scheduler {
     /// A scheduler without downloads. The same seed and the same calls give the same answers.
     #[must_use]
@@ -165,6 +177,8 @@ impl Scheduler {
                 rate: peer.window.rate(),
                 in_flight: peer.asks.len(),
                 queue: peer.queue,
+                heard: peer.heard,
+                is_being_kept: peer.asks.iter().filter_map(|ask| self.flights.get(ask)).any(Flight::is_whole),
                 is_usable: peer.is_usable(),
                 is_complete: matches!(source.has, Has::All),
             })

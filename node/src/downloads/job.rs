@@ -25,7 +25,7 @@ pub(crate) struct JobView {
     pub(crate) sources: u32,
     pub(crate) files_done: u64,
     pub(crate) files: u64,
-    /// Since when nothing has come.
+    /// Since when not a byte has come from any source, whatever was asked of it, and nothing was done here either.
     pub(crate) stalled_since: Option<Instant>,
     /// Whether a peer sent wrong bytes for it.
     pub(crate) was_lied_to: bool,
@@ -54,6 +54,21 @@ impl Follow {
     pub(crate) fn outcomes(&self, from: usize) -> Vec<TransferLine> {
         lock(&self.outcomes).get(from..).unwrap_or_default().to_vec()
     }
+}
+
+/// What a job's unfinished files have come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Measured {
+    /// Verified bytes of them.
+    pub(super) verified: u64,
+    /// Their bytes in all.
+    pub(super) total: u64,
+    /// Peers that were asked and have not answered in full.
+    pub(super) sources: u32,
+    /// When bytes came from one of their sources last, for these files or others that come before them.
+    pub(super) heard: Option<Instant>,
+    /// Whether the next step is not a source's: the user paused one, or the disk is at work.
+    pub(super) is_held_here: bool,
 }
 
 /// Files that were wished for together. As many outcomes as files, and no more, are kept.
@@ -127,9 +142,9 @@ impl Job {
         self.view.send_modify(|view| view.was_lied_to = true);
     }
 
-    /// Takes how far the unfinished files are: bytes there, bytes in all, peers that send, and whether the user paused one.
-    pub(super) fn measure(&mut self, verified: u64, total: u64, sources: u32, is_paused: bool, now: Instant) {
-        let bytes = self.finished_bytes + verified;
+    /// Takes how far the unfinished files are.
+    pub(super) fn measure(&mut self, measured: Measured, now: Instant) {
+        let bytes = self.finished_bytes + measured.verified;
         self.recent.push_back((now, bytes));
         while self.recent.len() > 2 && self.recent.front().is_some_and(|(at, _)| now - *at > RATE_SPAN) {
             self.recent.pop_front();
@@ -138,14 +153,53 @@ impl Job {
             let seconds = (now - *at).as_secs_f64();
             if seconds > 0.0 { (bytes.saturating_sub(*was) as f64 / seconds) as u64 } else { 0 }
         });
-        let moved = bytes != self.last_bytes || sources > 0 || is_paused;
+        let is_stalled = bytes == self.last_bytes && !measured.is_held_here;
         self.last_bytes = bytes;
         self.view.send_modify(|view| {
             view.bytes = bytes;
-            view.total = self.finished_bytes + total;
+            view.total = self.finished_bytes + measured.total;
             view.rate = rate;
-            view.sources = sources;
-            view.stalled_since = if moved { None } else { view.stalled_since.or(Some(now)) };
+            view.sources = measured.sources;
+            view.stalled_since = is_stalled.then(|| view.stalled_since.unwrap_or(now)).max(measured.heard.filter(|_| is_stalled));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::beginning;
+
+    fn stalled_since(job: &Job) -> Option<Instant> {
+        job.view.borrow().stalled_since
+    }
+
+    /// G007: a source that takes requests and sends nothing is no reason to wait on.
+    #[test]
+    fn a_source_that_is_asked_and_sends_nothing_does_not_hide_a_stall() {
+        let start = beginning();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut job = Job::new(vec![FileNo(1)], start);
+        let asked = Measured { total: 100, sources: 1, ..Measured::default() };
+        (1..20).for_each(|second| job.measure(asked, after(second)));
+        assert_eq!(stalled_since(&job), Some(start));
+    }
+
+    #[test]
+    fn whatever_moves_a_job_ends_its_stall() {
+        let start = beginning();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut job = Job::new(vec![FileNo(1)], start);
+        let asked = Measured { total: 100, sources: 1, ..Measured::default() };
+        job.measure(Measured { heard: Some(after(3)), ..asked }, after(4)); // a part of a piece, or a file that comes first
+        assert_eq!(stalled_since(&job), Some(after(3)));
+        job.measure(Measured { verified: 10, heard: Some(after(3)), ..asked }, after(5));
+        assert_eq!(stalled_since(&job), None);
+        job.measure(Measured { verified: 10, heard: Some(after(3)), ..asked }, after(6));
+        assert_eq!(stalled_since(&job), Some(after(6)));
+        job.measure(Measured { verified: 10, is_held_here: true, ..asked }, after(9));
+        assert_eq!(stalled_since(&job), None);
+        job.measure(Measured { verified: 10, sources: 0, ..asked }, after(10));
+        assert_eq!(stalled_since(&job), Some(after(10)));
     }
 }

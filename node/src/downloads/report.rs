@@ -7,6 +7,7 @@ use potluck_common::transport::peer_of;
 
 use super::engine::Engine;
 use super::file::{File, Phase};
+use super::job::Measured;
 use super::{Purpose, Totals, lock};
 use crate::clock::now;
 use crate::core::scheduler::{FileNo, Priority, SourceInfo};
@@ -23,18 +24,23 @@ impl Engine {
             file.measure(self.scheduler.progress(*no).unwrap_or_default().verified, now);
         }
         for job in self.jobs.values_mut() {
-            let (mut verified, mut total, mut senders, mut is_paused) = (0, 0, std::collections::HashSet::new(), false);
+            let (mut measured, mut senders) = (Measured::default(), std::collections::HashSet::new());
             for no in &job.files {
                 let Some(file) = self.files.get(no) else { continue };
                 let progress = self.scheduler.progress(*no).unwrap_or_default();
-                verified += progress.verified;
-                total += progress.total.or(file.size).unwrap_or(0);
-                is_paused |= file.phase == Phase::Paused;
+                measured.verified += progress.verified;
+                measured.total += progress.total.or(file.size).unwrap_or(0);
+                measured.is_held_here |= matches!(file.phase, Phase::Paused | Phase::Checking | Phase::Finishing);
                 if senders.len() < 64 && !file.is_settled() {
-                    senders.extend(self.scheduler.sources(*no).filter(|source| source.in_flight > 0).map(|source| source.peer));
+                    for source in self.scheduler.sources(*no) {
+                        measured.heard = measured.heard.max(source.heard);
+                        measured.is_held_here |= source.is_being_kept;
+                        senders.extend((source.in_flight > 0).then_some(source.peer));
+                    }
                 }
             }
-            job.measure(verified, total, senders.len() as u32, is_paused, now);
+            measured.sources = senders.len() as u32;
+            job.measure(measured, now);
             rate += job.view.borrow().rate;
         }
         drop(self.forget_records()); // the work goes on by itself; only the end of the node waits for it

@@ -21,7 +21,7 @@ use crate::types::{DownloadWish, Item, TransferLine};
 
 /// How often progress is told: four times a second.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a verb waits for a source before it gives up, unless told otherwise. The node itself does not give up.
+/// How long a verb waits for bytes of a source before it gives up, unless told otherwise. The node itself does not give up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether a file that is being hashed over there is ready.
 const HASHING_INTERVAL: Duration = Duration::from_millis(500);
@@ -385,10 +385,11 @@ impl<'a> Telling<'a> {
             CommandError::new(Failure::Verification, format!("every source of {name} sent wrong bytes; none of them were kept"))
         } else {
             let seconds = waited.as_secs();
-            CommandError::new(
-                Failure::NoSource,
-                format!("no source of {name} could be reached for {seconds} s; a running node keeps trying, what is there is kept"),
-            )
+            let what = match view.sources {
+                0 => format!("no source of {name} could be reached for {seconds} s"),
+                1.. => format!("who was asked for {name} has sent nothing for {seconds} s"),
+            };
+            CommandError::new(Failure::NoSource, format!("{what}; a running node keeps trying, what is there is kept"))
         };
         Some(error)
     }

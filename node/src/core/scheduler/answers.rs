@@ -182,6 +182,9 @@ impl Scheduler {
         let is_first = flight.received == 0 && new > 0;
         flight.received = flight.received.max(received);
         let Some(peer) = self.peers.get_mut(flight.peer) else { return };
+        if new > 0 && flight.is_for_bytes() {
+            peer.heard = Some(now);
+        }
         if is_first && !flight.is_dial {
             peer.window.handle_round_trip(now.saturating_duration_since(flight.asked));
         }
@@ -385,6 +388,9 @@ impl Scheduler {
             peer.window.handle_round_trip(now.saturating_duration_since(flight.asked));
         }
         peer.window.handle_answered();
+        if bytes > flight.received && flight.is_for_bytes() {
+            peer.heard = Some(now);
+        }
         (peer.failures, peer.times_busy, peer.queue) = (0, 0, None);
         let in_flight = peer.bytes + flight.expected;
         self.count_bytes(flight.peer, bytes.saturating_sub(flight.received), in_flight, now);

@@ -186,6 +186,10 @@ pub struct SourceInfo {
     pub in_flight: usize,
     /// Its place in the other side's queue, when it was busy the last time it was asked.
     pub queue: Option<u32>,
+    /// When bytes of any file, or the hashes of one, came from it last; what it says that it has does not count.
+    pub heard: Option<Instant>,
+    /// Whether an answer of it has come in whole and is being verified and written here.
+    pub is_being_kept: bool,
     /// Whether it may be asked: it neither lied nor failed lately.
     pub is_usable: bool,
     /// Whether it has every piece.

@@ -3,11 +3,14 @@
 use potluck_common::wire::Refusal;
 use potluck_tests::clock::{PATIENCE, eventually, now};
 use potluck_tests::hostile::{Lie, Offer, Plan};
+use potluck_tests::siege::Siege;
 use potluck_tests::town::Town;
 use potluck_tests::{Result, tree};
 
 /// How long a file of some megabytes may take that a bad source holds up: the ten seconds of the least rate, and the rest.
 const LEFT_AFTER: std::time::Duration = std::time::Duration::from_secs(20);
+/// What a node may grow by while it downloads beside liars: the buffers of its first downloads, which it keeps.
+const GROWTH: u64 = 64 << 20;
 /// Bytes of each file: a few pieces, the last of them short.
 const SIZE: usize = (6 << 20) + 1000;
 
@@ -44,6 +47,7 @@ fn an_honest_source_is_enough_whatever_the_other_one_says() -> Result {
     let tracker = town.tracker("tracker")?;
     let _ada = town.node("ada").share(&town.path("share")).tracker(&tracker).arg("--limit-up").arg("3MiB/s").start_ready()?;
     let bob = town.node("bob").tracker(&tracker).start_ready()?;
+    let siege = Siege::begin(bob.process())?;
     for (number, lie) in LIES.into_iter().enumerate() {
         let name = format!("file {number}");
         let offer = Offer::new(format!("share/{name}"), tree::content(number as u64, SIZE));
@@ -54,6 +58,7 @@ fn an_honest_source_is_enough_whatever_the_other_one_says() -> Result {
         assert!(liar.asked() > 0, "{lie:?} was never asked");
         tree::same_bytes(&town.path(&format!("share/{name}")), &bob.download_dir().join(&name))?;
     }
+    siege.lifted(GROWTH)?;
     Ok(())
 }
 
@@ -73,6 +78,24 @@ fn a_source_that_lets_us_wait_is_left() -> Result {
         assert!(began.elapsed() < LEFT_AFTER, "{lie:?} held the file up for {:?}", began.elapsed());
         assert!(liar.asked() > 0, "{lie:?} was never asked");
         tree::same_bytes(&town.path("share/film"), &node.download_dir().join("film"))?;
+    }
+    Ok(())
+}
+
+/// G007: a verb that is told how long to wait does not wait for longer because its only source takes requests.
+#[test]
+fn an_only_source_that_sends_nothing_is_not_waited_for_beyond_the_timeout() -> Result {
+    let town = Town::new()?;
+    let tracker = town.tracker("tracker")?;
+    let bob = town.node("bob").tracker(&tracker).start_ready()?;
+    for (name, size) in [("large", SIZE), ("small", 1000)] {
+        let liar = Plan::new(Lie::Stall, [Offer::new(format!("share/{name}"), tree::content(5, size))]).at(tracker.address()).start()?;
+        let hit = bob.find(name, 1)?;
+        let began = now();
+        let refused = bob.download(&[hit["content_id"].as_str().unwrap_or_default(), "--timeout", "3"])?.refused(4)?;
+        assert!(began.elapsed() < LEFT_AFTER, "{name} was waited for for {:?}", began.elapsed());
+        assert!(refused.stderr.contains("nothing for 3 s") || refused.stderr.contains("reached for 3 s"), "{}", refused.stderr);
+        assert!(liar.asked() > 0, "the liar was never asked for {name}");
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ fn a_file_whose_source_is_gone_waits_and_comes_when_it_is_back() -> Result {
     let mut ada = town.node("ada").share(&town.path("films")).tracker(&tracker).arg("--limit-up").arg("16MiB/s").start_ready()?;
     let bob = town.node("bob").tracker(&tracker).start_ready()?;
     bob.find("long.mkv", 1)?;
-    let download = bob.begin(&["download", &hash, "--timeout", "3"])?;
+    let download = bob.begin(&["download", &hash, "--timeout", "6"])?; // time enough for the first bytes on a slow machine
     download.line("progress", PATIENCE, |line| line["event"] == "progress" && line["bytes"].as_u64() > Some(4 << 20))?;
     ada.kill9()?;
     download.finish(VERB_LIMIT)?.refused(4)?;

@@ -1,5 +1,6 @@
 //! [`Process`]: one running program, with the events that it prints, its end, and what it costs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -228,6 +229,27 @@ impl Process {
             open_files: fs::read_dir(format!("{folder}/fd"))?.count(),
             cpu: Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND),
         })
+    }
+
+    /// Its TCP connections that are open to both sides, as the kernel writes them: where they begin and where they end. A listening
+    /// socket is none, nor is a connection that one side has closed.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn connections(&self) -> Result<BTreeSet<String>> {
+        const ESTABLISHED: &str = "01";
+        let folder = format!("/proc/{}", self.child.id());
+        let open = fs::read_dir(format!("{folder}/fd"))?.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        let sockets: BTreeSet<String> =
+            open.filter_map(|file| Some(file.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())).collect();
+        let tables =
+            [fs::read_to_string(format!("{folder}/net/tcp"))?, fs::read_to_string(format!("{folder}/net/tcp6")).unwrap_or_default()];
+        let rows = tables.iter().flat_map(|table| table.lines()).map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let ours = rows.filter_map(|row| match row.as_slice() {
+            [_, from, to, ESTABLISHED, _, _, _, _, _, socket, ..] if sockets.contains(*socket) => Some(format!("{from}-{to}")),
+            _ => None,
+        });
+        Ok(ours.collect())
     }
 
     fn join_readers(&mut self) {

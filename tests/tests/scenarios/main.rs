@@ -59,4 +59,5 @@ mod trackers_that_share_an_index;
 mod two_nodes_find_each_other;
 mod verbs_without_a_node;
 mod what_exists_is_never_touched;
+mod where_a_peer_was_reached;
 mod without_a_tracker;

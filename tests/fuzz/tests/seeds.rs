@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use potluck_fuzz::TARGETS;
+use potluck_node::store::DownloadRecord;
 
 /// G091.
 #[test]
@@ -17,4 +18,13 @@ fn what_a_fuzzer_once_tried_still_holds() {
             target(&fs::read(&seed).unwrap());
         }
     }
+}
+
+/// A fuzzer that begins with none would hardly ever come upon one.
+#[test]
+fn the_seeds_of_resume_hold_records() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/resume");
+    let seeds = fs::read_dir(folder).unwrap().map(|seed| fs::read(seed.unwrap().path()).unwrap());
+    let records = seeds.filter(|seed| seed.get(8..).is_some_and(|bytes| serde_cbor::from_slice::<DownloadRecord>(bytes).is_ok()));
+    assert_eq!(records.count(), 3);
 }

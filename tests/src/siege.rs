@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::{eventually, now};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::process::{Process, Vitals};
 use crate::town::{Node, Town};
 
@@ -12,8 +12,13 @@ use crate::town::{Node, Town};
 const RECOVERY: Duration = Duration::from_secs(30);
 /// Handles that it may keep: a connection that was made meanwhile and is honest.
 const HANDLES: usize = 5;
-/// What an honest transfer may take beside twice what it took before: programs are started in that time, on a machine with other work.
-const SLACK: Duration = Duration::from_secs(4);
+/// Bytes of the file that honest peers fetch before and after an attack: enough that its transfer counts, beside the start of the verb.
+pub const HONEST_BYTES: u64 = 64 << 20;
+/// What an honest transfer may take beside twice what it took before: the verb is started in that time.
+const SLACK: Duration = Duration::from_secs(1);
+/// Honest transfers after an attack of which one has to be fast enough: what else a machine does may slow some down, what an attack
+/// leaves behind slows down all.
+const TRANSFERS: usize = 5;
 
 /// A program before it is attacked.
 ///
@@ -48,7 +53,7 @@ impl<'a> Siege<'a> {
     }
 }
 
-/// Attacks a node that shares the file with this hash, and sees that all is as it was, for the node and for an honest peer.
+/// Attacks a node that shares the file of [`HONEST_BYTES`] with this hash, and sees that all is as it was, for the node and for an honest peer.
 ///
 /// # Errors
 /// When something is not, or a part of the attack fails that should not.
@@ -58,9 +63,14 @@ pub fn endures(town: &Town, node: &Node, hash: &str, growth: u64, attack: impl F
     let siege = Siege::begin(node.process())?;
     attack()?;
     siege.lifted(growth)?;
-    let after = fetch(town, node, hash, "after")?;
-    assert!(after <= quiet * 2 + SLACK, "an honest transfer took {quiet:?} before and {after:?} after");
-    Ok(())
+    let mut after = Vec::new();
+    for number in 0..TRANSFERS {
+        after.push(fetch(town, node, hash, &format!("after {number}"))?);
+        if after.iter().any(|taken| *taken <= quiet * 2 + SLACK) {
+            return Ok(());
+        }
+    }
+    Err(Failure::new(format!("an honest transfer took {quiet:?} before and {after:?} after")))
 }
 
 /// How long a new node takes to fetch a file from another.

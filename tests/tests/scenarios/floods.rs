@@ -6,7 +6,7 @@ use potluck_common::codec::encode;
 use potluck_common::content_id::ContentId;
 use potluck_common::wire::piece::Request;
 use potluck_tests::clock::now;
-use potluck_tests::siege::endures;
+use potluck_tests::siege::{HONEST_BYTES, endures};
 use potluck_tests::stranger::{Door, Stranger};
 use potluck_tests::town::Town;
 use potluck_tests::{Result, tree};
@@ -21,7 +21,7 @@ const WAIT: Duration = Duration::from_secs(25);
 fn a_flood_of_requests_is_answered_or_cut_and_the_node_stays_small() -> Result {
     const AT_ONCE: usize = 90;
     let town = Town::new()?;
-    let hash = tree::file(&town.path("music/live.flac"), 90, 3 << 20)?;
+    let hash = tree::file(&town.path("music/live.flac"), 90, HONEST_BYTES)?;
     let ada = town.node("ada").share(&town.path("music")).start_ready()?;
     endures(&town, &ada, &hash, GROWTH, || {
         let mut stranger = Stranger::connect(ada.address())?;

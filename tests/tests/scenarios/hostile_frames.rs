@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use potluck_common::codec::encode;
 use potluck_common::content_id::ContentId;
+use potluck_common::geometry::PIECE_BYTES;
 use potluck_common::namespace::Namespace;
 use potluck_common::share_path::SharePath;
 use potluck_common::transport::key_of;
@@ -13,7 +14,7 @@ use potluck_common::wire::index::{self, Answer, List};
 use potluck_common::wire::{Bounded, MAX_INDEX_MESSAGE_BYTES, MAX_PIECE_REQUEST_BYTES, Refusal, piece::Header, piece::Request};
 use potluck_tests::clock::{PATIENCE, now};
 use potluck_tests::process::Process;
-use potluck_tests::siege::endures;
+use potluck_tests::siege::{HONEST_BYTES, Siege, endures};
 use potluck_tests::stranger::{Door, Reply, Stranger};
 use potluck_tests::town::{NAMESPACE, Town, split_address};
 use potluck_tests::{Failure, Result, tree};
@@ -88,7 +89,9 @@ fn raw_noise(address: &str) -> Result {
 fn a_tracker_survives_bytes_that_are_no_messages() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker("tracker")?;
+    let siege = Siege::begin(tracker.process())?;
     survives(tracker.process(), tracker.address())?;
+    siege.lifted(GROWTH)?;
     let ada = town.node("ada").tracker(&tracker).start_ready()?;
     assert_eq!(ada.peers()?.iter().filter(|peer| peer["peer_id"] == ada.peer_id()).count(), 1);
     Ok(())
@@ -97,7 +100,7 @@ fn a_tracker_survives_bytes_that_are_no_messages() -> Result {
 #[test]
 fn a_node_survives_bytes_that_are_no_messages() -> Result {
     let town = Town::new()?;
-    let hash = tree::file(&town.path("music/live.flac"), 32, 3 << 20)?;
+    let hash = tree::file(&town.path("music/live.flac"), 32, HONEST_BYTES)?;
     let ada = town.node("ada").share(&town.path("music")).start_ready()?;
     endures(&town, &ada, &hash, GROWTH, || survives(ada.process(), ada.address()))
 }
@@ -125,6 +128,14 @@ fn a_node_gives_nothing_that_it_does_not_share() -> Result {
     let files = Request::Files { content_ids: Bounded::truncated([passwd]) };
     let Reply::Piece(answer) = stranger.say(Door::Piece, &encode(&files)?)? else { panic!("no answer to files") };
     assert!(answer.body.is_empty(), "{:?}", answer.header);
+
+    // Parts that are empty, end outside, or begin there: what lies in the piece comes, and no more.
+    let ends = [(0, 0, 0), (0, u32::MAX, PIECE_BYTES), (PIECE_BYTES - 1, u32::MAX, 1), (PIECE_BYTES, 1, 0), (u32::MAX, u32::MAX, 0)];
+    for (offset, length, comes) in ends {
+        let part = Request::Part { content_id: known, piece: 1, offset, length };
+        let Reply::Piece(answer) = stranger.say(Door::Piece, &encode(&part)?)? else { panic!("no answer to {part:?}") };
+        assert_eq!((&answer.header, answer.body.len() as u32), (&Header::Piece { length: comes }, comes), "{part:?}");
+    }
     Ok(())
 }
 
@@ -161,7 +172,7 @@ fn what_is_not_shared_is_refused_as_fast_as_what_is_not_there() -> Result {
 #[test]
 fn datagrams_that_are_no_quic_cost_little() -> Result {
     let town = Town::new()?;
-    let hash = tree::file(&town.path("music/live.flac"), 37, 3 << 20)?;
+    let hash = tree::file(&town.path("music/live.flac"), 37, HONEST_BYTES)?;
     let ada = town.node("ada").share(&town.path("music")).arg("--listen").arg("/ip4/127.0.0.1/udp/0/quic-v1").start_ready()?;
     let listening =
         ada.process().line("listening by QUIC", PATIENCE, |line| line["address"].as_str().is_some_and(|at| at.contains("/quic-v1")))?;

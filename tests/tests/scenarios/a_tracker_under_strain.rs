@@ -6,12 +6,15 @@ use libp2p::identity::Keypair;
 use potluck_common::namespace::Namespace;
 use potluck_common::wire::index::{Answer, Request, Search};
 use potluck_common::wire::{MAX_SEARCH_BYTES, Refusal, Text};
-use potluck_tests::Result;
 use potluck_tests::clock::{PATIENCE, eventually};
 use potluck_tests::publisher::{Publisher, Story};
+use potluck_tests::siege::Siege;
 use potluck_tests::town::Town;
+use potluck_tests::{Failure, Result};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
+/// What the tracker may grow by: what was published, and what is kept for the next answers.
+const GROWTH: u64 = 32 << 20;
 /// Searches that a peer may have at once before it is told to wait.
 const BURST: usize = 200;
 /// Processor time of one search, with all around it, of a program that is not optimised.
@@ -25,6 +28,7 @@ fn the_worst_searches_are_cheap_and_too_many_are_refused() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker("tracker")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let siege = Siege::begin(tracker.process())?;
     runtime.block_on(async {
         let namespace = Namespace::default();
         let mut peer = Publisher::connect(Keypair::generate_ed25519(), tracker.address()).await?;
@@ -53,8 +57,10 @@ fn the_worst_searches_are_cheap_and_too_many_are_refused() -> Result {
         let mut other = Publisher::connect(Keypair::generate_ed25519(), tracker.address()).await?;
         let search = Search { namespace, text: Text::truncated("story"), after: None, limit: 10 };
         assert!(matches!(other.ask(Request::Search(search)).await?, Answer::Search(page) if page.total > 0), "others are served");
-        Ok(())
-    })
+        Ok::<_, Failure>(())
+    })?;
+    siege.lifted(GROWTH)?;
+    Ok(())
 }
 
 /// G060: a tracker without a file left to open goes on, and takes connections again when there are some.
@@ -62,6 +68,7 @@ fn the_worst_searches_are_cheap_and_too_many_are_refused() -> Result {
 fn a_tracker_out_of_files_serves_on_and_recovers() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker("tracker")?;
+    let siege = Siege::begin(tracker.process())?;
     let process = Pid::from_raw(i32::try_from(tracker.process().id())?).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let connect = || {
@@ -76,5 +83,7 @@ fn a_tracker_out_of_files_serves_on_and_recovers() -> Result {
     let story = Story { number: 1 };
     assert_eq!(runtime.block_on(first.publish(&story.publish(&Namespace::default(), 0, 3)))?, 3, "who is connected is served");
     drop(crowd);
-    eventually(PATIENCE, "connections are taken again", || Ok(connect().is_ok_and(|peer| peer.is_ok()).then_some(())))
+    eventually(PATIENCE, "connections are taken again", || Ok(connect().is_ok_and(|peer| peer.is_ok()).then_some(())))?;
+    siege.lifted(GROWTH)?;
+    Ok(())
 }

@@ -6,7 +6,7 @@ use potluck_common::codec::encode;
 use potluck_common::content_id::ContentId;
 use potluck_common::wire::piece::Request;
 use potluck_tests::clock::now;
-use potluck_tests::siege::{HONEST_BYTES, endures};
+use potluck_tests::siege::{HONEST_BYTES, Siege, endures};
 use potluck_tests::stranger::{Door, Stranger};
 use potluck_tests::town::Town;
 use potluck_tests::{Result, tree};
@@ -58,6 +58,7 @@ fn serve_beside_those_who_do_not_read(readers: usize) -> Result<(Duration, u64)>
     let hash = tree::file(&town.path("music/long.flac"), 91, 64 << 20)?;
     let ada = town.node("ada").share(&town.path("music")).start_ready()?;
     let before = ada.process().vitals()?.memory;
+    let siege = Siege::begin(ada.process())?;
     let mut strangers = Vec::new();
     for number in 0..readers {
         let mut stranger = Stranger::connect(ada.address())?;
@@ -74,6 +75,7 @@ fn serve_beside_those_who_do_not_read(readers: usize) -> Result<(Duration, u64)>
     assert!(waited < WAIT, "waited for {waited:?}");
     let grown = ada.process().vitals()?.memory.saturating_sub(before);
     assert!(grown < 3 * GROWTH, "the node grew by {grown} bytes");
-    drop(strangers);
+    drop((strangers, bob));
+    siege.lifted(GROWTH)?;
     Ok((waited, grown))
 }

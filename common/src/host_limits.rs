@@ -1,11 +1,13 @@
 //! How many connections may come from one address and from one network: identities are free, addresses are not.
 //!
 //! Connections are counted from the first byte of their handshake to their end, so that the same number bounds the
-//! handshakes of one address. Handshakes that are not finished are rationed by network besides, and more sternly the fewer are left:
-//! who wants to fill all 256 with silence needs addresses in 76 networks, and until then there is room for somebody from elsewhere.
+//! handshakes of one address. Handshakes that are not finished are rationed by network besides, and more sternly the fewer are left.
+//! When seven of eight are taken, the oldest is ended for whoever comes from a network that has none: who speaks is through in some
+//! trips, and who is silent grows old. To be in the way of others, it takes addresses in more than two hundred networks that come
+//! again so fast that all of these are replaced within those trips.
 //! What the own machine does is not limited unless told so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ use libp2p::swarm::{
     THandlerOutEvent, ToSwarm, dummy,
 };
 
+use crate::handshakes::{Ends, Handshakes};
 use crate::limits::{NetLimits, Stop, Tally};
 use crate::rate::{Allowance, Rate};
 use crate::transport::ip_of;
@@ -83,12 +86,13 @@ pub struct Behaviour {
     limits: HostLimits,
     tally: Tally,
     clock: fn() -> Instant,
+    handshakes: Handshakes,
     /// Where each counted connection comes from.
     connections: HashMap<ConnectionId, IpAddr>,
     addresses: HashMap<IpAddr, u64>,
     networks: HashMap<IpAddr, u64>,
-    /// The networks of those that have not finished their handshakes.
-    pending: HashMap<ConnectionId, IpAddr>,
+    /// Those that have not finished their handshakes. Numbers of connections grow: the first is the oldest.
+    pending: BTreeMap<ConnectionId, Pending>,
     /// How many these are, by network.
     pending_networks: HashMap<IpAddr, u64>,
     /// New connections by address.
@@ -97,18 +101,27 @@ pub struct Behaviour {
     banned: HashMap<PeerId, Instant>,
 }
 
+/// A connection that has not finished its handshake.
+#[derive(Debug)]
+struct Pending {
+    network: IpAddr,
+    ends: Ends,
+}
+
 impl Behaviour {
-    /// Counts by these limits, and what is refused in `tally`. `clock` tells the time.
+    /// Counts by these limits, and what is refused in `tally`. `clock` tells the time. Of the `handshakes` of the transport below, it ends
+    /// those that are in the way of others.
     #[must_use]
-    pub fn new(limits: HostLimits, tally: Tally, clock: fn() -> Instant) -> Self {
+    pub fn new(limits: HostLimits, tally: Tally, clock: fn() -> Instant, handshakes: Handshakes) -> Self {
         Self {
             limits,
             tally,
             clock,
+            handshakes,
             connections: HashMap::new(),
             addresses: HashMap::new(),
             networks: HashMap::new(),
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             pending_networks: HashMap::new(),
             connects: HashMap::new(),
             banned: HashMap::new(),
@@ -141,7 +154,7 @@ impl Behaviour {
         }
     }
 
-    fn handle_come(&mut self, connection: ConnectionId, ip: IpAddr) -> Result<(), NotLetIn> {
+    fn handle_come(&mut self, connection: ConnectionId, ip: IpAddr, ends: Ends) -> Result<(), NotLetIn> {
         if ip.to_canonical().is_loopback() && !self.limits.loopback_too {
             return Ok(());
         }
@@ -163,17 +176,20 @@ impl Behaviour {
             self.tally.count(Stop::Connects);
             return Err(NotLetIn::TooFast(address));
         }
+        if self.pending.len() as u64 >= self.most_pending() {
+            self.end_the_oldest();
+        }
         if self.connections.insert(connection, ip).is_none() {
             *self.addresses.entry(address).or_default() += 1;
             *self.networks.entry(network).or_default() += 1;
-            self.pending.insert(connection, network);
+            self.pending.insert(connection, Pending { network, ends });
             *self.pending_networks.entry(network).or_default() += 1;
         }
         Ok(())
     }
 
-    /// How many handshakes at once a network may have now: of the first half of all an eighth of all, of the next quarter a 32nd, and the
-    /// last quarter is for networks that have none.
+    /// How many handshakes at once a network may have now: of the first half of all an eighth of all, of the next quarter a 32nd; what is
+    /// left is for networks that have none.
     fn handshakes_a_network(&self) -> u64 {
         let all = self.limits.pending;
         let free = all.saturating_sub(self.pending.len() as u64);
@@ -184,12 +200,27 @@ impl Behaviour {
         } else {
             0
         };
-        share.max(u64::from(free > 0))
+        share.max(u64::from(all > 0))
+    }
+
+    /// With so many under way, the oldest ends for a new one. An eighth less than may be: one that was told to end is counted by libp2p until
+    /// it has.
+    fn most_pending(&self) -> u64 {
+        self.limits.pending - self.limits.pending / 8
+    }
+
+    fn end_the_oldest(&mut self) {
+        let Some((connection, oldest)) = self.pending.pop_first() else { return };
+        self.tally.count(Stop::Pending);
+        tracing::debug!(address = %oldest.ends.1, "event=handshake_ended: others wait");
+        leave(&mut self.pending_networks, oldest.network);
+        self.handshakes.end(&oldest.ends);
+        self.handle_gone(connection);
     }
 
     fn handle_established(&mut self, connection: ConnectionId) {
-        if let Some(network) = self.pending.remove(&connection) {
-            leave(&mut self.pending_networks, network);
+        if let Some(pending) = self.pending.remove(&connection) {
+            leave(&mut self.pending_networks, pending.network);
         }
     }
 
@@ -254,11 +285,11 @@ impl NetworkBehaviour for Behaviour {
     fn handle_pending_inbound_connection(
         &mut self,
         connection: ConnectionId,
-        _: &Multiaddr,
+        local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         let Some(ip) = ip_of(remote) else { return Ok(()) };
-        self.handle_come(connection, ip).map_err(|error| {
+        self.handle_come(connection, ip, (local.clone(), remote.clone())).map_err(|error| {
             tracing::debug!("event=not_let_in ip={ip} reason={error}");
             ConnectionDenied::new(error)
         })
@@ -332,7 +363,7 @@ mod tests {
 
     fn behaviour(limits: HostLimits) -> (Behaviour, Tally) {
         let tally = Tally::default();
-        (Behaviour::new(limits, tally.clone(), time), tally)
+        (Behaviour::new(limits, tally.clone(), time, Handshakes::default()), tally)
     }
 
     fn come(behaviour: &mut Behaviour, number: u64, ip: &str) -> Result<(), NotLetIn> {
@@ -342,7 +373,8 @@ mod tests {
     }
 
     fn begin(behaviour: &mut Behaviour, number: u64, ip: &str) -> Result<(), NotLetIn> {
-        behaviour.handle_come(ConnectionId::new_unchecked(number as usize), ip.parse().unwrap())
+        let ends = (Multiaddr::empty(), Multiaddr::empty()); // what becomes of them is tested with the handshakes
+        behaviour.handle_come(ConnectionId::new_unchecked(number as usize), ip.parse().unwrap(), ends)
     }
 
     fn counted(tally: &Tally, name: &str) -> u64 {
@@ -393,15 +425,34 @@ mod tests {
         let fill = |behaviour: &mut Behaviour, network: u64| {
             (0..all).filter(|n| begin(behaviour, network * all + n, &format!("203.0.{network}.{n}")).is_ok()).count() as u64
         };
-        let taken: Vec<u64> = (0..76).map(|network| fill(&mut behaviour, network)).collect();
-        assert_eq!(taken, [vec![all / 8; 4], vec![all / 32; 8], vec![1; 64]].concat());
-        assert_eq!(counted(&tally, "pending"), 76 * all - all);
-        assert!(begin(&mut behaviour, 1_000_000, "198.51.100.1").is_err(), "all are taken");
-        behaviour.handle_gone(ConnectionId::new_unchecked(7));
+        let taken: Vec<u64> = (0..44).map(|network| fill(&mut behaviour, network)).collect();
+        assert_eq!(taken, [vec![all / 8; 4], vec![all / 32; 8], vec![1; 32]].concat());
+        assert_eq!(behaviour.pending.len() as u64, behaviour.most_pending());
+        assert_eq!(counted(&tally, "pending"), 44 * all - behaviour.most_pending());
         assert!(begin(&mut behaviour, 1_000_001, "203.0.0.7").is_err(), "not for those who have some already");
         assert_eq!(begin(&mut behaviour, 1_000_002, "198.51.100.1"), Ok(()));
-        (0..76 * all).for_each(|number| behaviour.handle_established(ConnectionId::new_unchecked(number as usize)));
+        (0..=1_000_002).for_each(|number| behaviour.handle_established(ConnectionId::new_unchecked(number)));
         assert_eq!(fill(&mut behaviour, 100), all / 8, "whoever is through holds up nobody");
+    }
+
+    /// G053, G057: one from each of many networks, and one more.
+    #[test]
+    fn when_handshakes_are_taken_the_oldest_ends_for_who_comes_from_elsewhere() {
+        let (mut behaviour, tally) = behaviour(limits());
+        let most = behaviour.most_pending();
+        let oldest = |behaviour: &Behaviour| behaviour.pending.first_key_value().map(|(connection, _)| *connection);
+        for number in 0..most {
+            assert_eq!(begin(&mut behaviour, number, &format!("203.0.{number}.1")), Ok(()));
+        }
+        assert_eq!((counted(&tally, "pending"), oldest(&behaviour)), (0, Some(ConnectionId::new_unchecked(0))));
+        assert_eq!(begin(&mut behaviour, most, "198.51.100.1"), Ok(()));
+        assert_eq!((counted(&tally, "pending"), oldest(&behaviour)), (1, Some(ConnectionId::new_unchecked(1))));
+        assert_eq!(behaviour.pending.len() as u64, most);
+        assert!(begin(&mut behaviour, 1000, "203.0.1.2").is_err(), "who is there already does not push others out");
+        assert_eq!(begin(&mut behaviour, 1001, "203.0.0.2"), Ok(()), "and who was pushed out may come again");
+        behaviour.handle_gone(ConnectionId::new_unchecked(0)); // libp2p tells of the first a little later
+        assert_eq!(behaviour.pending.len() as u64, most);
+        assert_eq!(behaviour.addresses.len() as u64, most);
     }
 
     /// G018, G053.

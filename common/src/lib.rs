@@ -20,9 +20,9 @@
 //! | [`search`] | the file index: pure, used by the tracker over all peers and by a node over its own shares |
 //! | [`buffer`] | bodies of answers, used again |
 //! | [`limits`], [`rate`], [`conduct`], [`nearness`] | what remotes may cost, and who is cut off for it; what an address can mean |
-//! | [`certificate`], [`gate`], [`host_limits`] | what a private tracker signs; protocols that are not spoken to a stranger; connections by where they come from |
+//! | [`certificate`], [`gate`], [`host_limits`], [`handshakes`] | what a private tracker signs; protocols that are not spoken to a stranger; connections by where they come from; ending those that are not through |
 //! | [`failure`], [`accept`], [`web`], [`qr`] | exit codes; clients of a listener, a bounded number; what the pages of both programs share; QR codes |
-//! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: with the three above the only modules that name libp2p |
+//! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: with the four above the only modules that name libp2p |
 //!
 //! # Participants
 //!
@@ -46,6 +46,7 @@ pub mod escape;
 pub mod failure;
 pub mod gate;
 pub mod geometry;
+pub mod handshakes;
 pub mod host_limits;
 pub mod identity;
 pub mod invitation;

@@ -5,13 +5,17 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use futures::future::Either;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, Transport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self as rr, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, multiaddr::Protocol, noise, tcp};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, multiaddr::Protocol, noise, quic, tcp};
 
 use crate::codec::CborCodec;
+use crate::handshakes::{Breakable, Handshakes};
 use crate::muxer::MuxerConfig;
 use crate::peer::PeerKey;
 use crate::wire::{ADMIT_PROTOCOL, INDEX_PROTOCOL, MAX_ADMIT_MESSAGE_BYTES, admit, index};
@@ -41,20 +45,23 @@ pub type AdmitBehaviour = rr::Behaviour<CborCodec<admit::Request, admit::Answer,
 #[error("the network cannot be used: {0}")]
 pub struct TransportError(String);
 
-/// Builds a swarm around a behaviour. Listens nowhere yet.
+/// Builds a swarm around a behaviour, which may end the handshakes that it is given. Listens nowhere yet.
 ///
 /// # Errors
 /// When the system refuses what a socket or a handshake needs.
-pub fn build_swarm<B: NetworkBehaviour>(key: Keypair, behaviour: impl FnOnce(&Keypair) -> B) -> Result<Swarm<B>, TransportError> {
+pub fn build_swarm<B: NetworkBehaviour>(
+    key: Keypair,
+    behaviour: impl FnOnce(&Keypair, &Handshakes) -> B,
+) -> Result<Swarm<B>, TransportError> {
+    let handshakes = Handshakes::default();
     let failed = |error: &dyn std::fmt::Display| TransportError(error.to_string());
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, || MuxerConfig)
+        .with_other_transport(|key| Ok(Breakable::new(tcp_and_quic(key)?, handshakes.clone())))
         .map_err(|error| failed(&error))?
-        .with_quic()
         .with_dns()
         .map_err(|error| failed(&error))?
-        .with_behaviour(|key| behaviour(key))
+        .with_behaviour(|key| behaviour(key, &handshakes))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {
             config
@@ -65,6 +72,18 @@ pub fn build_swarm<B: NetworkBehaviour>(key: Keypair, behaviour: impl FnOnce(&Ke
         })
         .build();
     Ok(swarm)
+}
+
+/// What the two have in common once their handshakes are through.
+fn tcp_and_quic(key: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+    let tcp = tcp.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex(MuxerConfig);
+    let quic = quic::tokio::Transport::new(quic::Config::new(key));
+    let both = tcp.or_transport(quic).map(|either, _| match either {
+        Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+        Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+    });
+    Ok(both.boxed())
 }
 
 /// The index protocol as asked for and served by a node.

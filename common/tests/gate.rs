@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 type Program = Swarm<Gate<IndexBehaviour>>;
 
 fn program(doorkeeper: &Doorkeeper) -> Program {
-    build_swarm(Keypair::generate_ed25519(), |_| Gate::new(index_behaviour(), doorkeeper.clone())).unwrap()
+    build_swarm(Keypair::generate_ed25519(), |_, _| Gate::new(index_behaviour(), doorkeeper.clone())).unwrap()
 }
 
 fn request() -> Request {

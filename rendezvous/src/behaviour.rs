@@ -8,6 +8,7 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{identify, mdns, ping, rendezvous};
 use potluck_common::gate::{Doorkeeper, Gate};
+use potluck_common::handshakes::Handshakes;
 use potluck_common::host_limits::{self, HostLimits};
 use potluck_common::limits::Tally;
 use potluck_common::transport::{AdmitBehaviour, IndexBehaviour, admit_behaviour, index_behaviour};
@@ -51,7 +52,8 @@ pub(crate) struct Behaviour {
 
 impl Behaviour {
     /// Composes it. Without mDNS when the system refuses it: a tracker is of use without.
-    pub(crate) fn new(key: &Keypair, config: &Config, doors: (Doorkeeper, Seating), tally: Tally) -> Self {
+    pub(crate) fn new(key: &Keypair, config: &Config, doors: (Doorkeeper, Seating), tally: Tally, handshakes: &Handshakes) -> Self {
+        let host_limits = HostLimits::new(&config.limits.net, config.limit_loopback);
         let (doorkeeper, seating) = doors;
         let lease = config.lease;
         let index = config.limits.index;
@@ -69,7 +71,7 @@ impl Behaviour {
             )
         };
         Self {
-            host_limits: host_limits::Behaviour::new(HostLimits::new(net, config.limit_loopback), tally, clock::now),
+            host_limits: host_limits::Behaviour::new(host_limits, tally, clock::now, handshakes.clone()),
             limits: connection_limits::Behaviour::new(
                 ConnectionLimits::default()
                     .with_max_pending_incoming(most(net.pending))

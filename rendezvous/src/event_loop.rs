@@ -100,7 +100,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
         };
         let (swarm_doors, tally) = (doors.clone(), Tally::default());
         let swarm_tally = tally.clone();
-        let mut swarm = build_swarm(data.key.clone(), |key| Behaviour::new(key, config, swarm_doors, swarm_tally))?;
+        let mut swarm = build_swarm(data.key.clone(), |key, handshakes| Behaviour::new(key, config, swarm_doors, swarm_tally, handshakes))?;
         listen(&mut swarm, config)?;
         let life = config.certificate_life;
         let lobby = || Lobby::new(u32::try_from(config.limits.bad_invitations).unwrap_or(u32::MAX));

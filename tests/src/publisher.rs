@@ -10,6 +10,7 @@ use libp2p::request_response::{Event, Message};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, ping};
 use potluck_common::content_id::ContentId;
+use potluck_common::handshakes::Handshakes;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::share_path::SharePath;
@@ -52,7 +53,7 @@ impl Publisher {
     pub async fn connect(identity: Keypair, address: &str) -> Result<Self> {
         let address: Multiaddr = address.parse()?;
         let tracker = split_peer(address.clone()).1.ok_or_else(|| Failure::new("the address names no peer"))?;
-        let behaviour = |_: &Keypair| Behaviour { index: index_behaviour(), ping: ping::Behaviour::default() };
+        let behaviour = |_: &Keypair, _: &Handshakes| Behaviour { index: index_behaviour(), ping: ping::Behaviour::default() };
         let mut swarm = build_swarm(identity, behaviour)?;
         let key = key_of(swarm.local_peer_id()).ok_or_else(|| Failure::new("a strange identity"))?;
         swarm.dial(address)?;

@@ -9,6 +9,7 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{identify, mdns, ping, rendezvous};
 use potluck_common::buffer::BufferPool;
 use potluck_common::gate::{Doorkeeper, Gate};
+use potluck_common::handshakes::Handshakes;
 use potluck_common::host_limits::{self, HostLimits};
 use potluck_common::limits::NetLimits;
 use potluck_common::transport::{AdmitBehaviour, IndexBehaviour, admit_behaviour, index_behaviour};
@@ -50,10 +51,18 @@ pub(crate) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(crate) fn new(key: &Keypair, mdns: bool, buffers: BufferPool, doorkeeper: &Doorkeeper, guard: &Guard) -> Self {
+    pub(crate) fn new(
+        key: &Keypair,
+        mdns: bool,
+        buffers: BufferPool,
+        doorkeeper: &Doorkeeper,
+        guard: &Guard,
+        handshakes: &Handshakes,
+    ) -> Self {
+        let host_limits = HostLimits::new(&guard.limits.net, false);
         Self {
             limits: connection_limits::Behaviour::new(connection_limits(&guard.limits.net)),
-            host_limits: host_limits::Behaviour::new(HostLimits::new(&guard.limits.net, false), guard.tally.clone(), clock::now),
+            host_limits: host_limits::Behaviour::new(host_limits, guard.tally.clone(), clock::now, handshakes.clone()),
             identify: identify::Behaviour::new(
                 identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
                     .with_agent_version(AGENT.to_owned())

@@ -86,7 +86,7 @@ pub fn spawn(
 ) -> Result<Net, NetError> {
     let doorkeeper = if admission.is_some() { Doorkeeper::guarded() } else { Doorkeeper::open_house() };
     let for_gates = doorkeeper.clone();
-    let mut swarm = build_swarm(key, |key| Behaviour::new(key, mdns, buffers, &for_gates, guard))?;
+    let mut swarm = build_swarm(key, |key, handshakes| Behaviour::new(key, mdns, buffers, &for_gates, guard, handshakes))?;
     start_listening(&mut swarm, listen)?;
     let (commands, command_queue) = mpsc::channel(handle::COMMAND_QUEUE);
     let (events, event_queue) = mpsc::channel(EVENT_QUEUE);

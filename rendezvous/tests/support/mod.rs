@@ -9,6 +9,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{self as rr, Codec, OutboundRequestId, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, identity, noise, ping, rendezvous, tcp, yamux};
+use potluck_common::handshakes::Handshakes;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::transport::{IndexBehaviour, build_swarm, index_behaviour, key_of};
@@ -78,7 +79,8 @@ impl IndexClient {
 
     /// Connects with an identity that was used before.
     pub(crate) async fn connect_as(identity: identity::Keypair, address: &Multiaddr) -> Self {
-        let behaviour = |_: &identity::Keypair| IndexClientBehaviour { index: index_behaviour(), ping: ping::Behaviour::default() };
+        let behaviour =
+            |_: &identity::Keypair, _: &Handshakes| IndexClientBehaviour { index: index_behaviour(), ping: ping::Behaviour::default() };
         let mut swarm = build_swarm(identity.clone(), behaviour).unwrap();
         let tracker = connect(&mut swarm, address).await;
         Self { swarm, identity, tracker }
@@ -200,7 +202,7 @@ impl RawClient {
     /// Connects to a tracker.
     pub(crate) async fn connect(tracker: &Tracker) -> Self {
         let protocol = (StreamProtocol::new(INDEX_PROTOCOL), ProtocolSupport::Outbound);
-        let behaviour = |_: &identity::Keypair| rr::Behaviour::with_codec(RawCodec, [protocol], rr::Config::default());
+        let behaviour = |_: &identity::Keypair, _: &Handshakes| rr::Behaviour::with_codec(RawCodec, [protocol], rr::Config::default());
         let mut swarm = build_swarm(identity::Keypair::generate_ed25519(), behaviour).unwrap();
         let tracker = connect(&mut swarm, &tracker.address).await;
         Self { swarm, tracker }

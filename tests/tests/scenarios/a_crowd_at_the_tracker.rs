@@ -34,11 +34,19 @@ fn silence_from_one_network_keeps_nobody_out() -> Result {
     Ok(())
 }
 
-/// G057: five thousand connections that say nothing, little, or half of something, from one network and from fifty.
+/// G057, from more networks than there is room for: the oldest of the silent make room.
 #[test]
-#[ignore = "two attacks of a minute: just gauntlet"]
+fn silence_from_everywhere_keeps_nobody_out() -> Result {
+    let mut times = besiege_by_silence(250, 750, Duration::from_secs(5))?;
+    assert!(at(&mut times, 0.99) < PATIENCE, "somebody waited for {:?}", at(&mut times, 1.0));
+    Ok(())
+}
+
+/// G057: five thousand connections that say nothing, little, or half of something, from one network, from fifty and from 250.
+#[test]
+#[ignore = "three attacks of a minute: just gauntlet"]
 fn five_thousand_silent_connections_keep_nobody_out() -> Result {
-    for networks in [1, 50] {
+    for networks in [1, 50, 250] {
         let mut times = besiege_by_silence(networks, 5_000, Duration::from_secs(60))?;
         let (half, most) = (at(&mut times, 0.5), at(&mut times, 0.99));
         println!("{networks} networks: {} honest connections, p50 {half:?}, p99 {most:?}", times.len());

@@ -53,6 +53,7 @@ const WALLS: &[Wall] = &[
             "common/src/codec.rs",
             "common/src/muxer.rs",
             "common/src/gate.rs",
+            "common/src/handshakes.rs",
             "common/src/host_limits.rs",
             "common/src/certificate.rs",
             "common/src/identity.rs",

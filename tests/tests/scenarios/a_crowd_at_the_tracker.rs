@@ -29,25 +29,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// G057, at a size for every day.
 #[test]
 fn silence_from_one_network_keeps_nobody_out() -> Result {
-    let mut times = besiege_by_silence(1, 400, Duration::from_secs(5))?;
+    let mut times = besiege_by_silence((1, 250), 400, Duration::from_secs(5))?;
     assert!(at(&mut times, 0.99) < PATIENCE, "somebody waited for {:?}", at(&mut times, 1.0));
     Ok(())
 }
 
-/// G057, from more networks than there is room for: the oldest of the silent make room.
+/// G057, from as many networks as it takes to fill all handshakes: the oldest of the silent make room.
 #[test]
-fn silence_from_everywhere_keeps_nobody_out() -> Result {
-    let mut times = besiege_by_silence(250, 750, Duration::from_secs(5))?;
+fn silence_from_many_networks_keeps_nobody_out() -> Result {
+    let mut times = besiege_by_silence((120, 40), 600, Duration::from_secs(5))?;
     assert!(at(&mut times, 0.99) < PATIENCE, "somebody waited for {:?}", at(&mut times, 1.0));
     Ok(())
 }
 
-/// G057: five thousand connections that say nothing, little, or half of something, from one network, from fifty and from 250.
+/// G057: five thousand connections that say nothing, little, or half of something, from one network, from fifty and from 120.
 #[test]
 #[ignore = "three attacks of a minute: just gauntlet"]
 fn five_thousand_silent_connections_keep_nobody_out() -> Result {
-    for networks in [1, 50, 250] {
-        let mut times = besiege_by_silence(networks, 5_000, Duration::from_secs(60))?;
+    for (networks, hosts) in [(1, 250), (50, 100), (120, 40)] {
+        let mut times = besiege_by_silence((networks, hosts), 5_000, Duration::from_secs(60))?;
         let (half, most) = (at(&mut times, 0.5), at(&mut times, 0.99));
         println!("{networks} networks: {} honest connections, p50 {half:?}, p99 {most:?}", times.len());
         assert!(most <= Duration::from_secs(1), "one in a hundred waited for longer than {most:?}");
@@ -130,12 +130,12 @@ fn runtime() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }
 
-/// Some time of idle connections from so many networks, while honest peers connect one after the other. Returns what each of these took.
-fn besiege_by_silence(networks: u8, connections: usize, time: Duration) -> Result<Vec<Duration>> {
+/// Some time of idle connections from so many networks with so many hosts each, while honest peers connect one after the other. Returns what each of these took.
+fn besiege_by_silence((networks, hosts): (u8, u8), connections: usize, time: Duration) -> Result<Vec<Duration>> {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--limit-loopback"])?;
     let siege = Siege::begin(tracker.process())?;
-    let from = (0..networks).flat_map(|network| (1..=250).map(move |host| Ipv4Addr::new(127, 1, network, host)));
+    let from = (0..networks).flat_map(|network| (1..=hosts).map(move |host| Ipv4Addr::new(127, 1, network, host)));
     let way = Elsewhere::new(tracker.address(), from)?;
     let (times, let_in) = runtime()?.block_on(async {
         let mut idlers = JoinSet::new();

@@ -43,7 +43,7 @@ impl NetLimits {
     pub fn of_tracker() -> Self {
         Self {
             connections: 10_000,         // one costs about 41 KiB, all of them 400 MiB
-            pending: 256, // each costs half a millisecond of one core; one network has an eighth at most: a long path needs 24
+            pending: 256, // each costs half a millisecond of one core; one network has an eighth at most: a long path asks for 16 at once
             connections_per_peer: 4, // TCP and QUIC, and as many that are dead but not given up yet
             connections_per_address: 64, // the nodes of a household or an office behind one router, each with TCP and QUIC
             connections_per_network: 256,
@@ -58,8 +58,8 @@ impl NetLimits {
     /// What a node starts with: enough for hundreds of peers, too few to exhaust file handles.
     #[must_use]
     pub fn of_node() -> Self {
-        // A long path is given up to 24 connections by each side.
-        Self { connections: 512, connections_per_peer: 32, ..Self::of_tracker() }
+        // A long path that loses packets is given up to 40 connections.
+        Self { connections: 512, connections_per_peer: 48, ..Self::of_tracker() }
     }
 
     /// All of them, to be set and shown.

@@ -44,6 +44,8 @@ pub(crate) enum Load {
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) load: Load,
+    /// What others move instead, where all of it would take them a quarter of an hour: rates are compared.
+    pub(crate) sample: Option<Load>,
     pub(crate) between: Between,
     /// How many have it, and how many fetch it at the same time.
     pub(crate) sources: usize,
@@ -57,7 +59,12 @@ pub(crate) struct Case {
 
 impl Case {
     const fn plain(name: &'static str, load: Load, between: Between, rivals: &'static [Rival]) -> Self {
-        Self { name, load, between, sources: 1, sinks: 1, is_cut: false, loses_source: false, rivals }
+        Self { name, load, sample: None, between, sources: 1, sinks: 1, is_cut: false, loses_source: false, rivals }
+    }
+
+    /// What we move, or others.
+    pub(crate) fn load_of(&self, rival: Option<Rival>) -> Load {
+        rival.and(self.sample).unwrap_or(self.load)
     }
 }
 
@@ -69,8 +76,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::plain("one-wan", Load::One, Between::Line(WAN, "cubic"), &[Rival::CurlAes, Rival::Scp]),
     Case::plain("wan", Load::Middle, Between::Line(WAN, "cubic"), &[Rival::CurlChaCha, Rival::Rsync]),
     Case::plain("wan-bbr", Load::Middle, Between::Line(WAN, "bbr"), &[Rival::CurlChaCha]),
-    Case::plain("wan-loss-bbr", Load::Modest, Between::Line(WAN_LOSS, "bbr"), ALL_HTTP),
-    Case::plain("wan-loss-cubic", Load::Little, Between::Line(WAN_LOSS, "cubic"), &[Rival::CurlChaCha]),
+    Case::plain("wan-loss-bbr", Load::Middle, Between::Line(WAN_LOSS, "bbr"), ALL_HTTP),
+    Case {
+        sample: Some(Load::Little),
+        ..Case::plain("wan-loss-cubic", Load::Middle, Between::Line(WAN_LOSS, "cubic"), &[Rival::CurlChaCha])
+    },
     Case::plain("small-wan", Load::Small, Between::Line(WAN, "cubic"), &[Rival::CurlAes, Rival::TarSsh, Rival::Rsync]),
     Case { sources: 3, ..Case::plain("multi3", Load::Middle, Between::Switch { machines: 4, mbit: UPLINK_MBIT }, &[Rival::Aria2]) },
     Case {

@@ -122,10 +122,10 @@ fn run(options: &Options) -> Result {
     let mut results = Results::default();
     for round in 1..=options.rounds {
         for case in &options.cases {
-            let stock = case.load.make(files.path(), options.size)?;
             let rivals = if options.only_ours { &[] } else { case.rivals };
             for rival in [None].into_iter().chain(rivals.iter().copied().map(Some)) {
                 let who = rival.map_or(OURS, Rival::name);
+                let stock = case.load_of(rival).make(files.path(), options.size)?;
                 if let Some(missing) = rival.and_then(Rival::missing) {
                     eprintln!("{who} is left out: {missing} is not installed");
                     continue;

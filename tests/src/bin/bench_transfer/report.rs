@@ -1,4 +1,4 @@
-//! Results: one JSON object a run, and at the end a table of medians and ratios.
+//! Results: one JSON object a run, and at the end a table of medians, and of ratios by the byte.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -73,7 +73,7 @@ impl Results {
             for line in self.lines.iter().filter(|line| line["case"] == case.name) {
                 by_who.entry(line["who"].as_str().unwrap_or_default()).or_default().push(line);
             }
-            let ours = by_who.get(OURS).and_then(|lines| median(lines, "seconds"));
+            let ours = by_who.get(OURS).and_then(|lines| Some(median(lines, "seconds")? / median(lines, "bytes")?));
             let mut rows: Vec<_> = by_who.iter().collect();
             rows.sort_by(|one, other| median(one.1, "seconds").unwrap_or(0.0).total_cmp(&median(other.1, "seconds").unwrap_or(0.0)));
             for (who, lines) in rows {
@@ -89,11 +89,11 @@ fn row(table: &mut String, case: &Case, who: &str, lines: &[&Value], ours: Optio
     let seconds = value("seconds").unwrap_or(0.0);
     let all = || lines.iter().filter_map(|line| line["seconds"].as_f64());
     let (least, most) = (all().fold(f64::MAX, f64::min), all().fold(0.0, f64::max));
-    let ratio = ours.filter(|_| who != OURS).map_or_else(|| "–".to_owned(), |ours| format!("× {:.2}", seconds / ours));
     let mib = |key: &str| value(key).map_or_else(|| "–".to_owned(), |bytes| format!("{:.0}", bytes / f64::from(1 << 20)));
     let rate = value("mb_per_s").filter(|rate| *rate >= 0.1).map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}"));
     let cpu = value("cpu_s_per_gb").map_or_else(|| "–".to_owned(), |cpu| format!("{cpu:.2}"));
     let bytes = value("bytes").unwrap_or(0.0);
+    let ratio = ours.filter(|_| who != OURS).map_or_else(|| "–".to_owned(), |ours| format!("× {:.2}", seconds / bytes / ours));
     let twice = value("fetched_twice").map_or_else(|| "–".to_owned(), |twice| format!("{:.1} %", 100.0 * twice / bytes));
     let _ = writeln!(
         table,

@@ -8,6 +8,7 @@ use potluck_common::invitation::{Invitation, Place};
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
 use potluck_common::wire::admit::{Grant, SECRET_BYTES, Secret};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::members::{InvitationRecord, Ledger, LedgerError, Member, Terms};
@@ -92,7 +93,7 @@ pub struct AdminError {
 }
 
 /// An invitation as it is printed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvitationLine {
     /// What to send; only of a new one, because the tracker forgets it.
     pub invitation: Option<String>,
@@ -115,7 +116,7 @@ pub struct InvitationLine {
 }
 
 /// A member as it is printed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemberLine {
     /// Who.
     pub peer_id: String,
@@ -132,7 +133,7 @@ pub struct MemberLine {
 }
 
 /// How a tracker is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusLine {
     /// Its PeerId.
     pub peer_id: String,
@@ -172,7 +173,7 @@ pub struct StatusLine {
 }
 
 /// A namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NamespaceLine {
     /// Its name.
     pub namespace: String,
@@ -187,7 +188,7 @@ pub struct NamespaceLine {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventLine {
     /// When, RFC 3339.
     pub at: String,
@@ -198,7 +199,7 @@ pub struct EventLine {
 }
 
 /// Some of the peers that are registered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeersPage {
     /// They, in the order of namespaces and PeerIds.
     pub items: Vec<PeerLine>,
@@ -207,7 +208,7 @@ pub struct PeersPage {
 }
 
 /// A peer that is registered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerLine {
     /// Who.
     pub peer_id: String,

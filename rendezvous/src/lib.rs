@@ -23,7 +23,7 @@
 //! | `membership.rs`, `ledger_file.rs` | what has to be kept true around them: doors, signatures; the file |
 //! | `rooms.rs`, `sift.rs` | libp2p's rendezvous server, one for each circle of members; what it is not asked |
 //! | `origin.rs`, `reach.rs` | which addresses of a peer are told to others; pure: those that the tracker tries first |
-//! | `admin.rs`, `control.rs` | what whoever runs a private tracker asks; the socket by which it comes |
+//! | `admin.rs`, `lines.rs`, `control.rs` | what whoever runs a private tracker asks, what is printed; the socket by which it comes |
 //! | `page/`, `on_page.rs`, `figures.rs` | the page, metrics and health; what it is told; pure: what the tracker has done |
 //! | `numbers.rs` | pure: the small numbers by which an index knows peers |
 //! | `clock.rs` | the one clock; everything else is handed the time |
@@ -86,6 +86,7 @@ mod figures;
 mod index;
 mod ledger_file;
 pub mod limits;
+mod lines;
 pub mod liveness;
 pub mod lobby;
 pub mod members;
@@ -120,6 +121,7 @@ pub use behaviour::PING_INTERVAL;
 pub use catalog::Catalog;
 pub use config::{CERTIFICATE_LIFE, Config, DEFAULT_LEASE};
 pub use index::DatabaseError;
+pub use lines::{LinkLine, RunLine};
 pub use page::PAGE_PORT;
 pub use store::StoreError;
 

@@ -8,7 +8,7 @@ use libp2p::multiaddr::Protocol;
 use potluck_common::escape::Escaped;
 use potluck_common::qr;
 use potluck_common::transport::is_loopback;
-use potluck_rendezvous::{AdminAnswer, Event, InvitationLine, MemberLine, StatusLine};
+use potluck_rendezvous::{AdminAnswer, Event, InvitationLine, LinkLine, MemberLine, RunLine, StatusLine};
 use serde::Serialize;
 
 /// Tells the events of a tracker.
@@ -16,26 +16,6 @@ use serde::Serialize;
 pub(crate) struct Output {
     json: bool,
     addresses: Vec<Multiaddr>,
-}
-
-/// A line for programs.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Line<'a> {
-    Listening {
-        address: &'a str,
-    },
-    Restoring {
-        files: u64,
-        of: u64,
-    },
-    Restored {
-        files: u64,
-    },
-    Invited {
-        #[serde(flatten)]
-        line: &'a InvitationLine,
-    },
 }
 
 impl Output {
@@ -47,10 +27,10 @@ impl Output {
     /// Tells an event. That nobody reads any more is no reason to stop.
     pub(crate) fn tell(&mut self, event: &Event) {
         match event {
-            Event::Listening(address) if self.json => print_json(&Line::Listening { address: &address.to_string() }),
-            Event::Restoring { files, of } if self.json => print_json(&Line::Restoring { files: *files, of: *of }),
-            Event::Restored { files } if self.json => print_json(&Line::Restored { files: *files }),
-            Event::Invited(line) if self.json => print_json(&Line::Invited { line }),
+            Event::Listening(address) if self.json => print_json(&RunLine::Listening { address: &address.to_string() }),
+            Event::Restoring { files, of } if self.json => print_json(&RunLine::Restoring { files: *files, of: *of }),
+            Event::Restored { files } if self.json => print_json(&RunLine::Restored { files: *files }),
+            Event::Invited(line) if self.json => print_json(&RunLine::Invited { line }),
             Event::Listening(address) => {
                 let _nobody_reads = writeln!(stderr(), "listening on {address}");
                 self.addresses.push(address.clone());
@@ -64,7 +44,7 @@ impl Output {
             Event::Restored { files } => {
                 let _nobody_reads = writeln!(stderr(), "{files} files are known from before; peers that come back need not publish anew");
             }
-            Event::Page(address) if self.json => print_json(&serde_json::json!({ "event": "page", "address": address })),
+            Event::Page(address) if self.json => print_json(&RunLine::Page { address }),
             Event::Page(address) => {
                 let _nobody_reads = writeln!(stderr(), "page at {address}; `potluck-tracker page` prints a link that signs in");
             }
@@ -87,7 +67,7 @@ impl Output {
             AdminAnswer::Status(status) if self.json => print_json(status),
             AdminAnswer::Status(status) => print_text(&how_it_is(status)),
             AdminAnswer::Peers(page) => page.items.iter().for_each(print_json),
-            AdminAnswer::Page(link) if self.json => print_json(&serde_json::json!({ "link": link })),
+            AdminAnswer::Page(link) if self.json => print_json(&LinkLine { link }),
             AdminAnswer::Page(link) => print_text(link),
             AdminAnswer::Failed(error) => complain(error),
         }

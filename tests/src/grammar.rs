@@ -2,7 +2,7 @@
 //! noticed.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, Result};
 use crate::town::Town;
@@ -17,9 +17,21 @@ const CODES: &str = "Exit codes:";
 /// # Errors
 /// When the program prints no help.
 pub fn verbs(town: &Town) -> Result<Vec<String>> {
+    verbs_by(|| town.potluck_command("nobody"))
+}
+
+/// Every verb of `potluck-tracker`, likewise.
+///
+/// # Errors
+/// When the program prints no help.
+pub fn tracker_verbs(town: &Town) -> Result<Vec<String>> {
+    verbs_by(|| town.tracker_command("nobody", &[]))
+}
+
+fn verbs_by(program: impl Fn() -> Command) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for verb in verbs_of(&help(town, &[])?) {
-        let below = verbs_of(&help(town, &[&verb])?);
+    for verb in verbs_of(&help(program(), &[])?) {
+        let below = verbs_of(&help(program(), &[&verb])?);
         if below.is_empty() {
             all.push(verb);
         } else {
@@ -34,7 +46,7 @@ pub fn verbs(town: &Town) -> Result<Vec<String>> {
 /// # Errors
 /// When the program prints no help.
 pub fn exit_codes(town: &Town) -> Result<BTreeSet<i32>> {
-    let codes = codes_of(&help(town, &[])?);
+    let codes = codes_of(&help(town.potluck_command("nobody"), &[])?);
     if codes.is_empty() { Err(Failure::new("the help explains no exit code")) } else { Ok(codes) }
 }
 
@@ -48,9 +60,8 @@ pub fn missing<'a>(verbs: &'a [String], lines: &[&[&str]]) -> Vec<&'a str> {
     verbs.iter().filter(|verb| !is_there(verb)).map(String::as_str).collect()
 }
 
-fn help(town: &Town, verb: &[&str]) -> Result<String> {
-    let mut command = town.potluck_command("nobody");
-    let output = command.args(verb).arg("--help").env("NO_COLOR", "1").stdin(Stdio::null()).output()?;
+fn help(mut program: Command, verb: &[&str]) -> Result<String> {
+    let output = program.args(verb).arg("--help").env("NO_COLOR", "1").stdin(Stdio::null()).output()?;
     Ok(String::from_utf8(output.stdout)?)
 }
 

@@ -67,7 +67,8 @@ impl Schema {
                 if let Some(key) = missing {
                     return Err(format!("{at}: no `{key}`"));
                 }
-                fields.iter().try_for_each(|(key, field)| match shape["properties"].get(key) {
+                let of_all = shape.get("additionalProperties").filter(|shape| shape.is_object()); // a map from names
+                fields.iter().try_for_each(|(key, field)| match shape["properties"].get(key).or(of_all) {
                     Some(shape) => self.fits(shape, field, &format!("{at}.{key}")),
                     None => Err(format!("{at}: `{key}` is not described")),
                 })
@@ -112,5 +113,9 @@ mod tests {
             assert!(schema.check("Line", &wrong).is_err(), "{wrong}");
         }
         assert!(schema.check("Other", &json!({})).is_err());
+        let counts = json!({ "type": "object", "additionalProperties": { "type": "integer" } });
+        let schema = Schema::of(json!({ "components": { "schemas": { "Counts": counts } } }));
+        schema.check("Counts", &json!({ "any": 1, "name": 2 })).unwrap();
+        assert!(schema.check("Counts", &json!({ "any": "one" })).is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! come from the event loop by the same requests as over the control socket.
 
 mod metrics;
+mod openapi;
 
 use std::path::Path;
 
@@ -93,6 +94,7 @@ fn router(desk: Desk) -> Router {
     let door = desk.door.clone();
     let for_members = Router::new()
         .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/openapi.json", get(openapi::serve))
         .route("/api/v1/status", get(status))
         .route("/api/v1/peers", get(peers))
         .route("/api/v1/invitations", get(invitations))

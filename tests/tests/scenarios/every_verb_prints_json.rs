@@ -2,10 +2,12 @@
 //! them, and `null` for the unknown.
 
 use potluck_tests::clock::PATIENCE;
-use potluck_tests::process::Finished;
+use potluck_tests::http::Http;
+use potluck_tests::process::{Finished, Process};
 use potluck_tests::schema::Schema;
 use potluck_tests::town::{Node, Town};
-use potluck_tests::{Result, grammar, tree};
+use potluck_tests::{Failure, Result, grammar, tree};
+use serde_json::Value;
 
 /// What is text for another program, a shell or `man`, whether `--json` is asked for or not.
 const TEXTS: [&[&str]; 2] = [&["completions"], &["man"]];
@@ -94,5 +96,54 @@ fn every_verb_prints_lines_of_the_one_schema() -> Result {
     assert_eq!(bob.verb(&["id"])?.ok()?.only()?["addresses"][0], bob.address());
     let mtime = bob.verb(&["query", "ada"])?.lines[0]["mtime"].clone();
     assert!(mtime.as_str().is_some_and(|time| time.len() >= 20 && time.ends_with('Z')), "{mtime}");
+    Ok(())
+}
+
+#[test]
+fn every_verb_of_a_tracker_prints_lines_of_its_own_schema() -> Result {
+    let town = Town::new()?;
+    let tracker = town.tracker_with("tracker", &["--private", "--page", "127.0.0.1:0"])?;
+    let page = tracker.process().event("page", PATIENCE)?;
+    let token = std::fs::read_to_string(tracker.data_dir().join("page-token"))?;
+    let page = Http::new(page["address"].as_str().unwrap_or_default()).with("Authorization", &format!("Bearer {token}"));
+    let document = page.get("/api/v1/openapi.json")?;
+    let schema = &Schema::of(document.clone());
+    let asked = |args: &[&str]| Process::start(args.join(" "), &mut town.tracker_command("tracker", args))?.finish(PATIENCE)?.ok();
+
+    let invited = tracker.process().event("invited", PATIENCE)?;
+    let invitation = invited["invitation"].as_str().unwrap_or_default();
+    town.potluck("dora", &["join", invitation])?.ok()?;
+    let peer_id = asked(&["members", "ls"])?.only()?["peer_id"].as_str().unwrap_or_default().to_owned();
+    let made = asked(&["invite", "create"])?;
+    let id = made.only()?["id"].as_str().unwrap_or_default().to_owned();
+    prints(schema, "InvitationLine", &made)?;
+    let table: &[(&[&str], &str)] = &[
+        (&["invite", "ls"], "InvitationLine"),
+        (&["invite", "revoke", &id], "InvitationLine"),
+        (&["members", "ls"], "MemberLine"),
+        (&["members", "revoke", &peer_id], "MemberLine"),
+        (&["status"], "StatusLine"),
+        (&["page"], "LinkLine"),
+    ];
+    for (args, shape) in table {
+        prints(schema, shape, &asked(args)?)?;
+    }
+    let others: [&[&str]; 3] = [&["invite", "create"], TEXTS[0], TEXTS[1]];
+    let lines: Vec<&[&str]> = table.iter().map(|(args, _)| *args).chain(others).collect();
+    assert_eq!(grammar::missing(&grammar::tracker_verbs(&town)?, &lines), Vec::<&str>::new(), "what these print is not checked");
+    for line in tracker.process().lines() {
+        schema.check("RunLine", &line)?;
+    }
+    let paths = document["paths"].as_object().into_iter().flatten();
+    for (path, told) in paths {
+        let answer = page.get(path)?;
+        let shape = &told["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let name = |shape: &Value| shape["$ref"].as_str().and_then(|of| of.rsplit('/').next()).map(ToOwned::to_owned);
+        match (name(shape), name(&shape["items"])) {
+            (Some(one), _) => schema.check(&one, &answer)?,
+            (None, Some(each)) => answer.as_array().into_iter().flatten().try_for_each(|line| schema.check(&each, line))?,
+            (None, None) => return Err(Failure::new(format!("{path} has no shape"))),
+        }
+    }
     Ok(())
 }

@@ -16,7 +16,7 @@ fn pages(tracker: &Tracker) -> Result<(Http, Http)> {
     Ok((stranger.clone(), stranger.with("Authorization", &format!("Bearer {token}"))))
 }
 
-const CLOSED: [&str; 5] = ["/metrics", "/api/v1/status", "/api/v1/peers", "/api/v1/invitations", "/api/v1/members"];
+const CLOSED: [&str; 6] = ["/metrics", "/api/v1/openapi.json", "/api/v1/status", "/api/v1/peers", "/api/v1/invitations", "/api/v1/members"];
 const OPEN: [&str; 6] = ["/", "/page/app.js", "/page/api.js", "/healthz", "/readyz", "/api/v1/session"];
 
 #[test]

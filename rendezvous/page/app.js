@@ -51,7 +51,7 @@ const card = (title, wide, ...children) => el("section", { cls: wide ? "card wid
 const offered = ({ files, bytes }) => (files === null ? [] : [some(files, "file"), size(bytes)]);
 
 function filesOf(status) {
-  if (status.shares_index) return "in the database that the trackers share, not counted here";
+  if (status.shares_index) return status.ready ? "in the database that the trackers share, not counted here" : "in the database that the trackers share, which does not answer";
   return status.ready ? count(status.files) : "being read from the disk";
 }
 

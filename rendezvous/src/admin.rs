@@ -141,7 +141,7 @@ pub struct StatusLine {
     pub addresses: Vec<String>,
     /// Whether it admits members only.
     pub private: bool,
-    /// Whether what was saved is there again.
+    /// Whether what was saved is there again; of a shared index, whether the database answers.
     pub ready: bool,
     /// Whether other trackers share its index. Then `peers` are those that are at this tracker, and what only the database
     /// knows is left out.

@@ -18,7 +18,7 @@ impl<F: FnMut(Event)> EventLoop<F> {
             peer_id: me.to_string(),
             addresses: self.swarm.listeners().map(|address| format!("{address}/p2p/{me}")).collect(),
             private: self.membership.is_some(),
-            ready: !self.index.is_restoring(),
+            ready: self.index.is_ready(),
             shares_index,
             peers: namespaces.iter().map(|line| line.peers).sum(),
             files: (!shares_index).then(|| namespaces.iter().filter_map(|line| line.files).sum()),

@@ -140,13 +140,22 @@ fn member(line: &MemberLine) -> String {
     format!("{}  {}  {}  since {}  {}", Escaped(&line.nickname), line.state, namespaces.join(", "), line.joined, line.peer_id)
 }
 
+/// Why requests are refused, if they are.
+fn what_keeps_it(status: &StatusLine) -> Option<&'static str> {
+    match status {
+        StatusLine { ready: true, .. } => None,
+        StatusLine { shares_index: true, .. } => Some("the database of the index does not answer"),
+        _ => Some("reading what peers published"),
+    }
+}
+
 fn how_it_is(status: &StatusLine) -> String {
     let kind = match status.members {
         Some(members) => format!("private, {members} members"),
         None => "open".to_owned(),
     };
     let mut rows = vec![
-        ("tracker", format!("{kind}{}", if status.ready { "" } else { ", reading what peers published" })),
+        ("tracker", format!("{kind}{}", what_keeps_it(status).map(|why| format!(", {why}")).unwrap_or_default())),
         (
             "peers",
             format!("{}{}, {} connected", status.peers, if status.shares_index { " at this tracker" } else { "" }, status.connections),

@@ -81,6 +81,14 @@ impl<W: Send + 'static> Index<W> {
         matches!(self, Self::Embedded(index) if index.is_restoring())
     }
 
+    /// Whether requests are carried out: what was saved is there again, or the database answers.
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            Self::Embedded(index) => !index.is_restoring(),
+            Self::Shared(index) => index.is_answering(),
+        }
+    }
+
     /// Whether other trackers may share it.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Self::Shared(_))

@@ -24,12 +24,13 @@ pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// A tracker is ready when what was saved is there again.
+/// A tracker is ready when what was saved is there again, or while its database answers.
 pub(super) async fn ready(State(desk): State<Desk>) -> Result<(StatusCode, &'static str), Refused> {
-    Ok(if desk.status().await?.ready {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "what peers published is being read\n")
+    let status = desk.status().await?;
+    Ok(match (status.ready, status.shares_index) {
+        (true, _) => (StatusCode::OK, "ready\n"),
+        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "what peers published is being read\n"),
+        (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "the database of the index does not answer\n"),
     })
 }
 
@@ -49,7 +50,11 @@ fn registry(status: &StatusLine) -> Registry {
         ("namespaces", "Namespaces; where an index is shared, those of the peers at this tracker", Some(status.namespaces.len() as u64)),
         ("connections", "Peers that are connected", Some(status.connections)),
         ("members", "Members of a private tracker", status.members),
-        ("ready", "Whether what was saved is there again", Some(u64::from(status.ready))),
+        (
+            "ready",
+            "Whether what was saved is there again; where an index is shared, whether its database answers",
+            Some(u64::from(status.ready)),
+        ),
     ];
     // What is not known has no figure: a 0 would be one.
     for (name, help, value) in gauges.into_iter().filter_map(|(name, help, value)| Some((name, help, value?))) {

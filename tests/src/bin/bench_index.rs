@@ -16,7 +16,7 @@ use potluck_common::content_id::ContentId;
 use potluck_common::namespace::Namespace;
 use potluck_common::share_path::SharePath;
 use potluck_common::wire::index::{Answer, Change, Entry, MAX_CHANGES, Nickname, Publish, Request, Search};
-use potluck_common::wire::{Bounded, Text};
+use potluck_common::wire::{Bounded, Refusal, Text};
 use potluck_tests::clock::now;
 use potluck_tests::postgres::Postgres;
 use potluck_tests::programs::workspace;
@@ -245,13 +245,16 @@ async fn search(options: &Options, tracker: &Tracker) -> Result {
             searchers.push(tokio::spawn(search_for(tracker.address().to_owned(), queries.clone(), first, at_a_time, options.seconds)));
         }
         let mut times: Vec<Duration> = Vec::new();
+        let mut refused = 0;
         for searcher in searchers {
-            times.extend(searcher.await??);
+            let (answered, busy) = searcher.await??;
+            times.extend(answered);
+            refused += busy;
         }
         times.sort_unstable();
         let at = |part: f64| times.get((times.len().saturating_sub(1) as f64 * part) as usize).map_or(0.0, |time| ms(*time));
         tell(json!({
-            "measure": "search over the wire", "at_a_time": at_a_time, "searches": times.len(), "entries": options.entries,
+            "measure": "search over the wire", "at_a_time": at_a_time, "searches": times.len(), "refused_as_busy": refused, "entries": options.entries,
             "searches_a_second": times.len() as u64 / options.seconds.max(1),
             "p50_ms": at(0.5), "p99_ms": at(0.99), "max_ms": at(1.0), "tracker_resident_bytes": tracker.process().vitals()?.memory,
         }));
@@ -259,29 +262,30 @@ async fn search(options: &Options, tracker: &Tracker) -> Result {
     Ok(())
 }
 
-/// One search after the other. A tracker answers one peer 50 a second, so that each needs many connections to ask without
-/// pause.
-async fn search_for(address: String, queries: Arc<Vec<String>>, first: usize, of: usize, seconds: u64) -> Result<Vec<Duration>> {
+/// One search after the other: how long those took that were answered, and how many were refused because the tracker was busy. It answers
+/// one peer 50 a second, so that each needs many connections to ask without pause.
+async fn search_for(address: String, queries: Arc<Vec<String>>, first: usize, of: usize, seconds: u64) -> Result<(Vec<Duration>, usize)> {
     let connections = 640 / of.max(8);
     let mut peers = Vec::new();
     for _ in 0..connections {
         peers.push(Publisher::connect(Keypair::generate_ed25519(), &address).await?);
     }
-    let mut times = Vec::new();
+    let (mut times, mut refused) = (Vec::new(), 0);
     let began = now(); // all are connected
     let mut turn = first;
     while began.elapsed() < Duration::from_secs(seconds) {
-        let Some(peer) = peers.get_mut(times.len() % connections) else { break };
+        let Some(peer) = peers.get_mut((times.len() + refused) % connections) else { break };
         let text = queries.get(turn % queries.len().max(1)).map(String::as_str).unwrap_or_default();
         let search = Search { namespace: Namespace::default(), text: Text::truncated(text), after: None, limit: LIMIT };
         let asked = now();
         match peer.ask(Request::Search(search)).await? {
             Answer::Search(_) => times.push(asked.elapsed()),
+            Answer::Refused { why: Refusal::Busy } => refused += 1,
             other => return Err(Failure::new(format!("a search was answered with {other:?}"))),
         }
         turn += of;
     }
-    Ok(times)
+    Ok((times, refused))
 }
 
 fn read_queries(path: &str) -> Result<Arc<Vec<String>>> {

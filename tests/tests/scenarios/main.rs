@@ -48,6 +48,7 @@ mod several_trackers;
 mod shares_change_at_run_time;
 mod shares_for_some;
 mod stock_attacks;
+mod the_database_of_an_index;
 mod the_doctor;
 mod the_page;
 mod the_page_in_a_browser;

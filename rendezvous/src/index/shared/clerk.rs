@@ -28,6 +28,9 @@ const SWEEP: i64 = 5000;
 const MAX_ORDERS: usize = 8;
 /// News that the event loop has not heard.
 const MAX_NEWS: usize = 8;
+/// How long a beat may take. Statements have limits of their own, which a server that is cut off does not keep; after this the others
+/// take this tracker for dead.
+const ROUND: Duration = Duration::from_secs(6);
 /// How long the last word may take.
 const CLOSING: Duration = Duration::from_secs(2);
 /// One tracker at a time sweeps: `sweeper` in ASCII.
@@ -65,6 +68,7 @@ impl Clerk {
     pub(super) async fn start(desk: Arc<Desk>) -> Result<Self, DatabaseError> {
         let client = desk.connect().await?;
         arrive(&client, &desk).await?;
+        desk.set_answering(true);
         let (orders, to_do) = mpsc::channel(MAX_ORDERS);
         let (tell, news) = mpsc::channel(MAX_NEWS);
         let worker = Worker { desk, client: Some(client), orders: to_do, tell };
@@ -118,14 +122,28 @@ impl Worker {
             self.client = self.desk.connect().await.ok();
         }
         let Some(client) = &self.client else { return };
-        match beat(client, &self.desk).await {
-            Ok(true) => {}
-            Ok(false) => drop(self.tell.send(News::Forgotten).await), // an error: the loop has ended
-            Err(error) => {
-                tracing::warn!(%error, "the database of the index does not answer");
-                self.client = None;
+        match timeout(ROUND, beat(client, &self.desk)).await {
+            Ok(Ok(is_known)) => {
+                if !self.desk.set_answering(true) {
+                    tracing::info!("the database of the index answers again");
+                }
+                if !is_known {
+                    let _loop_has_ended = self.tell.send(News::Forgotten).await;
+                }
             }
+            Ok(Err(error)) => self.on_silence(&error),
+            Err(elapsed) => self.on_silence(&elapsed),
         }
+    }
+
+    /// The database does not do what it is asked. The next beat tries it by a new connection.
+    fn on_silence(&mut self, error: &dyn std::error::Error) {
+        if self.desk.set_answering(false) {
+            tracing::debug!(%error, "the database of the index still does not answer");
+        } else {
+            tracing::warn!(%error, "the database of the index does not answer");
+        }
+        self.client = None;
     }
 
     async fn on_marks(&mut self, marks: Vec<Mark>) {

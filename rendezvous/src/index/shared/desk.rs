@@ -1,8 +1,7 @@
 //! [`Desk`]: the pool of connections, and the short errands.
 
 use std::error::Error as _;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Transaction};
@@ -11,7 +10,8 @@ use potluck_common::peer::PeerKey;
 use potluck_common::wire::index::Address;
 use potluck_common::wire::{Bounded, MAX_ADDRESSES, Refusal};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DatabaseError;
 use super::changes::Account;
@@ -23,6 +23,9 @@ const CONNECTIONS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a connection may take to come about.
 const CONNECTING: Duration = Duration::from_secs(5);
+/// How long the other end may leave unanswered what was sent, or say nothing at rest, until a connection is given up: a machine that
+/// has lost its power says no goodbye.
+const SILENCE: Duration = Duration::from_secs(10);
 /// What all our statements run under: no search takes a core for longer than anybody waits, plans are made for the words that
 /// are asked and not for any, and rows come in the same order each time, which is what pages rely on.
 const SETTINGS: &str = "-c statement_timeout=5s -c lock_timeout=3s -c idle_in_transaction_session_timeout=15s \
@@ -32,7 +35,10 @@ const SETTINGS: &str = "-c statement_timeout=5s -c lock_timeout=3s -c idle_in_tr
 /// Where requests are carried out. Shared by their tasks.
 pub(super) struct Desk {
     config: Config,
+    tls: MakeRustlsConnect,
     pool: Pool,
+    /// Whether the database did what the clerk asked last.
+    is_answering: AtomicBool,
     /// Who this tracker is, from this start to its end.
     pub(super) run: i64,
     pub(super) limits: Limits,
@@ -90,10 +96,10 @@ impl Desk {
     /// # Errors
     /// When the database cannot be used.
     pub(super) async fn open(url: &str, limits: Limits, lease: Duration) -> Result<Self, DatabaseError> {
-        // The text may hold a password: what is wrong with it is told, not the text.
-        let mut config = Config::from_str(url).map_err(|error| DatabaseError::Address(format!("the text after --index ({error})")))?;
+        let (mut config, tls) = super::tls::open(url)?;
         config.options(SETTINGS).application_name("potluck-tracker").connect_timeout(CONNECTING);
-        let manager = Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        config.tcp_user_timeout(SILENCE).keepalives_idle(SILENCE);
+        let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let pool = Pool::builder(manager)
             .max_size(CONNECTIONS)
             .runtime(Runtime::Tokio1)
@@ -102,7 +108,8 @@ impl Desk {
             .build()
             .map_err(|error| DatabaseError::Refused(error.to_string()))?;
         let run = rand::random();
-        let desk = Self { config, pool, run, limits, lease, files: AtomicU64::new(0), path_bytes: AtomicU64::new(0) };
+        let (files, path_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let desk = Self { config, tls, pool, is_answering: AtomicBool::new(false), run, limits, lease, files, path_bytes };
         let mut client = desk.connect().await?;
         super::schema::prepare(&mut client).await?;
         Ok(desk)
@@ -110,7 +117,7 @@ impl Desk {
 
     /// A connection beside the pool.
     pub(super) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = self.config.connect(NoTls).await?;
+        let (client, connection) = self.config.connect(self.tls.clone()).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the database has ended");
@@ -133,6 +140,16 @@ impl Desk {
     pub(super) fn set_held(&self, files: u64, path_bytes: u64) {
         self.files.store(files, Ordering::Relaxed);
         self.path_bytes.store(path_bytes, Ordering::Relaxed);
+    }
+
+    /// Whether the database answers, as far as the clerk knows.
+    pub(super) fn is_answering(&self) -> bool {
+        self.is_answering.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether this is how it was before.
+    pub(super) fn set_answering(&self, is_answering: bool) -> bool {
+        self.is_answering.swap(is_answering, Ordering::Relaxed) == is_answering
     }
 
     /// The lease as the database counts it.
@@ -205,6 +222,11 @@ impl Desk {
 /// Addresses as they are kept: a text of a peer may hold what a text of the database may not.
 pub(super) fn as_bytes(addresses: &Bounded<Address, MAX_ADDRESSES>) -> Vec<&[u8]> {
     addresses.iter().map(|address| address.as_bytes()).collect()
+}
+
+/// What was wrong with the other end's certificate, or with how it encrypts.
+pub(super) fn in_tls(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    error.source()?.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
 }
 
 /// What went wrong, with what it came from.

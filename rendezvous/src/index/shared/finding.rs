@@ -10,8 +10,8 @@ use potluck_common::search::{Query, fold};
 use tokio_postgres::types::ToSql;
 
 /// Rows that a search may read: some 50 ms of the server.
-pub(super) const MOST_READ: i64 = 20_000;
-/// Rows of those that are fetched and ranked, the likely best: some 20 ms here.
+const MOST_READ: i64 = 20_000;
+/// Rows of those that are fetched and ranked, the likely best: some 20 ms here. One more is asked for: where it comes, some were left out.
 pub(super) const MOST_RANKED: i64 = 3000;
 
 /// Rows of `files` with whose they are, of registrations that are told of. `$1` is the namespace.
@@ -51,7 +51,7 @@ impl Statement {
 /// The rows that a search has to look at: those whose names hold all words, each in one of its spellings, best first where they
 /// are too many. Filters narrow it where folders cannot be hits: those hold files that do not pass.
 pub(super) fn candidates(namespace: &str, query: &Query, words: &[Vec<String>], only: Option<&[i64]>, unix_now: i64) -> Statement {
-    let mut sql = Statement::new("SELECT c.*, count(*) OVER () FROM (", namespace);
+    let mut sql = Statement::new("SELECT c.content, c.hashed, c.size, c.mtime, c.path, c.number FROM (", namespace);
     sql.push(&TOLD_FILES.replacen("f.path,", "f.path, f.words,", 1));
     if let Some(only) = only {
         let only = sql.value(only.to_vec());
@@ -64,12 +64,13 @@ pub(super) fn candidates(namespace: &str, query: &Query, words: &[Vec<String>], 
     if !query.wants_folders() {
         narrow(&mut sql, query, unix_now);
     }
-    let _ = write!(sql.text, " LIMIT {}) c", MOST_READ + 1);
+    let _ = write!(sql.text, " LIMIT {MOST_READ}) c");
     if !words.is_empty() {
-        // What is about the order in which they are ranked afterwards: words that begin in the last component, short paths.
+        // What is about the order in which they are ranked afterwards: words that begin in the last component, short paths. `OFFSET 0`
+        // keeps the server from cutting the last component out anew for each use.
         let _ = write!(
             sql.text,
-            ", LATERAL (SELECT translate('/' || substring(c.words from '[^/]*$'), '/{}', '{}') AS base) b ORDER BY ",
+            ", LATERAL (SELECT translate('/' || split_part(c.words, '/', -1), '/{}', '{}') AS base OFFSET 0) b ORDER BY ",
             PUNCTUATION.replace('\'', "''"),
             " ".repeat(PUNCTUATION.len() + 1),
         );

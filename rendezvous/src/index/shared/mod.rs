@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `schema.rs`, `schema_1.sql` | the tables, and how they came about |
 //! | `desk.rs` | the pool of connections; leaving, registering by rendezvous |
+//! | `tls.rs` | whether they are encrypted, and whose certificate is believed |
 //! | `writing.rs` | `Publish`, as one transaction |
 //! | `reading.rs`, `finding.rs`, `loaded.rs` | requests that read; the SQL of a search; fetched rows as an index |
 //! | `clerk.rs` | a task with a connection of its own: signs of life, presence, what has lapsed |
@@ -27,6 +28,7 @@ mod finding;
 mod loaded;
 mod reading;
 mod schema;
+mod tls;
 mod writing;
 
 use std::sync::Arc;
@@ -63,6 +65,15 @@ pub enum DatabaseError {
     /// It does not answer, or refuses.
     #[error("the database of the index cannot be used: {0}; check that PostgreSQL 15 or later runs there, and name, password and rights")]
     Refused(String),
+    /// Connections to it cannot be encrypted as its address asks.
+    #[error("the database of the index is not asked: {0}")]
+    Tls(String),
+    /// Its certificate is not believed.
+    #[error(
+        "the certificate of the database's server does not hold: {0}; name the file with who signed it as sslrootcert=FILE, and the host as \
+         it is in the certificate"
+    )]
+    Certificate(String),
     /// Its texts are not UTF-8.
     #[error("the database of the index is in {0}; create one with ENCODING 'UTF8' and LC_CTYPE 'C.UTF-8'")]
     Encoding(String),
@@ -73,7 +84,10 @@ pub enum DatabaseError {
 
 impl From<tokio_postgres::Error> for DatabaseError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Refused(desk::sentence(&error))
+        match desk::in_tls(&error) {
+            Some(error) => Self::Certificate(error.to_string()),
+            None => Self::Refused(desk::sentence(&error)),
+        }
     }
 }
 
@@ -204,6 +218,11 @@ impl<W: Send + 'static> Shared<W> {
         {
             self.attendance.handle_untold(untold);
         }
+    }
+
+    /// Whether the database answers, as far as was seen in the last seconds.
+    pub(super) fn is_answering(&self) -> bool {
+        self.desk.is_answering()
     }
 
     /// What is to be answered, or is news of the clerk.

@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 
 use super::super::refuse;
 use super::desk::{Desk, Failure};
-use super::finding::{MOST_RANKED, MOST_READ, Statement, TOLD_FILES, alike, candidates};
+use super::finding::{MOST_RANKED, Statement, TOLD_FILES, alike, candidates};
 use super::loaded::{CardRow, FileRow, Loaded};
 
 /// Other copies of what a search has found that are fetched, to tell and to rank how many have it.
@@ -162,8 +162,7 @@ async fn near(client: &Object, namespace: &str, query: &Query) -> Result<Vec<Fil
 
 async fn find(client: &Object, sql: Statement) -> Result<Candidates, Failure> {
     let rows = client.query(&client.prepare_cached(&sql.text).await?, &sql.values()).await?;
-    let read: i64 = rows.first().map_or(Ok(0), |row| row.try_get("count").or(Ok::<_, tokio_postgres::Error>(0)))?;
-    Ok(Candidates { is_cut: read > MOST_READ || rows.len() as i64 > MOST_RANKED, files: files(&rows)? })
+    Ok(Candidates { is_cut: rows.len() as i64 > MOST_RANKED, files: files(&rows)? })
 }
 
 fn files(rows: &[Row]) -> Result<Vec<FileRow>, Failure> {

@@ -20,20 +20,21 @@ fn connections_to_a_database_are_encrypted_as_its_address_asks() -> Result {
     tree::file(&town.path("music/live.flac"), 31, 10_000)?;
     let (url, (authority, another)) = (database.encrypted_url(), database.authorities());
     let verified = format!("{url}&sslmode=verify-full&sslrootcert=");
+    let tracker = town.tracker_with("verified", &["--index", &format!("{verified}{}", authority.display())])?;
+    let ada = town.node("ada").share(&town.path("music")).tracker(&tracker).start_ready()?;
+    ada.find("live.flac", 1)?;
+    assert_eq!(database.sql(CONNECTIONS)?, "t|t|t");
+    drop((ada, tracker));
     for (name, asked, found) in [
-        ("verified", format!("{verified}{}", authority.display()), "t|t|t"),
         ("required", format!("{url}&sslmode=require"), "t|t|t"),
         ("offered", url.clone(), "t|t|t"),
         ("disabled", format!("{url}&sslmode=disable"), "t|f|f"),
     ] {
-        let tracker = town.tracker_with(name, &["--index", &asked])?;
-        let ada = town.node(&format!("{name}-ada")).share(&town.path("music")).tracker(&tracker).start_ready()?;
-        ada.find("live.flac", 1)?;
+        none_is_left(&database)?;
+        let _tracker = town.tracker_with(name, &["--index", &asked])?;
         assert_eq!(database.sql(CONNECTIONS)?, found, "{name}");
-        drop((ada, tracker));
-        let is_gone = || Ok((database.sql(CONNECTIONS)? == "f||").then_some(()));
-        eventually(PATIENCE, "the tracker's connections are closed", is_gone)?;
     }
+    none_is_left(&database)?;
     let of_another_host = verified.replace("localhost", "127.0.0.1");
     for (asked, told) in [
         (format!("{verified}{}", another.display()), "the certificate of the database's server does not hold"),
@@ -58,18 +59,21 @@ fn a_tracker_is_not_ready_while_its_database_is_away() -> Result {
     let ada = town.node("ada").share(&town.path("music")).tracker(&tracker).start_ready()?;
     ada.find("live.flac", 1)?;
     assert_eq!(ready()?, (200, 200));
-    for _ in 0..2 {
-        database.stop()?;
-        eventually(PATIENCE, "the tracker is not ready", || Ok((ready()? == (503, 200)).then_some(())))?;
-        let told = page.send("GET", "/readyz", None)?.text();
-        assert!(told.contains("the database of the index does not answer"), "{told}");
-        let status = Process::start("status", &mut town.tracker_command("tracker", &["status"]))?.finish(PATIENCE)?.ok()?;
-        assert_eq!(status.only()?["ready"], false);
-        database.start_again()?;
-        eventually(PATIENCE, "the tracker is ready again", || Ok((ready()? == (200, 200)).then_some(())))?;
-        ada.find("live.flac", 1)?;
-    }
+    database.stop()?;
+    eventually(PATIENCE, "the tracker is not ready", || Ok((ready()? == (503, 200)).then_some(())))?;
+    let told = page.send("GET", "/readyz", None)?.text();
+    assert!(told.contains("the database of the index does not answer"), "{told}");
+    let status = Process::start("status", &mut town.tracker_command("tracker", &["status"]))?.finish(PATIENCE)?.ok()?;
+    assert_eq!(status.only()?["ready"], false);
+    database.start_again()?;
+    eventually(PATIENCE, "the tracker is ready again", || Ok((ready()? == (200, 200)).then_some(())))?;
+    ada.find("live.flac", 1)?;
     Ok(())
+}
+
+/// A tracker that was killed has no connections any more.
+fn none_is_left(database: &Postgres) -> Result {
+    eventually(PATIENCE, "the tracker's connections are closed", || Ok((database.sql(CONNECTIONS)? == "f||").then_some(())))
 }
 
 /// A tracker does not start, and says why.

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 
 use super::DatabaseError;
 use super::attendance::Mark;
-use super::desk::Desk;
+use super::desk::{Desk, Failure};
 
 /// How often a tracker says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
@@ -31,6 +31,11 @@ const MAX_NEWS: usize = 8;
 /// How long a beat may take. Statements have limits of their own, which a server that is cut off does not keep; after this the others
 /// take this tracker for dead.
 const ROUND: Duration = Duration::from_secs(6);
+/// Files from which on the server is told to count what is in its tables, and each time that they have doubled. By itself it does so some
+/// minutes after they have come, and until then reads the files of every registration for each search: seconds.
+const WORTH_COUNTING: u64 = 1000;
+/// How the server counts: a sample, some 30,000 rows, which takes a second or two.
+const COUNTING: &str = "SET LOCAL statement_timeout = '60s'; ANALYZE files, registrations, presence";
 /// How long the last word may take.
 const CLOSING: Duration = Duration::from_secs(2);
 /// One tracker at a time sweeps: `sweeper` in ASCII.
@@ -58,6 +63,9 @@ struct Worker {
     client: Option<Client>,
     orders: mpsc::Receiver<Vec<Mark>>,
     tell: mpsc::Sender<News>,
+    /// How many files there were when the server last counted, and whether it is at it.
+    counted: u64,
+    counting: Option<JoinHandle<()>>,
 }
 
 impl Clerk {
@@ -71,7 +79,7 @@ impl Clerk {
         desk.set_answering(true);
         let (orders, to_do) = mpsc::channel(MAX_ORDERS);
         let (tell, news) = mpsc::channel(MAX_NEWS);
-        let worker = Worker { desk, client: Some(client), orders: to_do, tell };
+        let worker = Worker { desk, client: Some(client), orders: to_do, tell, counted: 0, counting: None };
         Ok(Self { orders, news, task: tokio::spawn(worker.run()) })
     }
 
@@ -127,6 +135,7 @@ impl Worker {
                 if !self.desk.set_answering(true) {
                     tracing::info!("the database of the index answers again");
                 }
+                self.start_counting();
                 if !is_known {
                     let _loop_has_ended = self.tell.send(News::Forgotten).await;
                 }
@@ -146,6 +155,22 @@ impl Worker {
         self.client = None;
     }
 
+    /// Lets the server count, on a connection that no beat waits for, when there is more than when it last did.
+    fn start_counting(&mut self) {
+        let files = self.desk.held().files;
+        let is_busy = self.counting.as_ref().is_some_and(|counting| !counting.is_finished());
+        if is_busy || files < WORTH_COUNTING.max(self.counted.saturating_mul(2)) {
+            return;
+        }
+        self.counted = files;
+        let desk = Arc::clone(&self.desk);
+        self.counting = Some(tokio::spawn(async move {
+            if let Err(failure) = count(&desk).await {
+                tracing::debug!(%failure, "the database counts its rows when it comes to it");
+            }
+        }));
+    }
+
     async fn on_marks(&mut self, marks: Vec<Mark>) {
         let told = match &self.client {
             Some(client) => tell(client, self.desk.run, &marks).await,
@@ -158,6 +183,13 @@ impl Worker {
             let _loop_has_ended = self.tell.send(News::Untold(marks)).await;
         }
     }
+}
+
+async fn count(desk: &Desk) -> Result<(), Failure> {
+    let mut client = desk.client().await?;
+    let step = client.transaction().await?;
+    step.batch_execute(COUNTING).await?;
+    Ok(step.commit().await?)
 }
 
 /// Begins: where no tracker lives, leases count anew from here, since nobody could renew them.

@@ -54,6 +54,7 @@ pub mod stranger;
 pub mod supply;
 pub mod town;
 pub mod tree;
+pub mod victim;
 
 mod raw;
 

@@ -10,11 +10,13 @@
 //! | [`token`] | the file with the token |
 //! | [`assets`] | the files of a page, embedded in the program; those that both pages use |
 //! | [`reply`] | answers and errors |
+//! | [`description`] | what both say of that to programs |
 //!
 //! The clock and the words that name a program are handed in.
 
 pub mod access;
 pub mod assets;
+pub mod description;
 pub mod guard;
 pub mod place;
 pub mod reply;

@@ -3,8 +3,8 @@
 //! only repeat the table.
 
 use axum::Json;
+use potluck_common::web::description;
 use schemars::SchemaGenerator;
-use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::reply::ErrorBody;
@@ -17,9 +17,7 @@ pub(super) async fn serve() -> Json<Value> {
 
 /// The whole document.
 fn document() -> Value {
-    let mut settings = SchemaSettings::draft2020_12();
-    settings.definitions_path = "/components/schemas".into();
-    let mut schemas = settings.into_generator();
+    let mut schemas = description::shapes();
     let mut paths: Map<String, Value> = Map::new();
     let error = schemas.subschema_for::<ErrorBody>().to_value();
     for route in ROUTES {

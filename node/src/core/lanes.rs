@@ -255,10 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn where_packets_are_lost_there_are_many_within_two_seconds() {
+    fn where_packets_are_lost_there_are_many_within_a_second_and_a_half() {
         let mut lanes = Lanes::default();
         let start = beginning();
-        let count = (0..20).fold(1, |count, tick| {
+        let count = (0..15).fold(1, |count, tick| {
             let now = start + Duration::from_millis(100) * tick;
             let delay = Duration::from_millis(50);
             let more = lanes.begin(delay, now).or_else(|| lanes.add(f64::from(count) * 300e3, delay, now)).unwrap_or(0);

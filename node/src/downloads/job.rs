@@ -160,7 +160,10 @@ impl Job {
             view.total = self.finished_bytes + measured.total;
             view.rate = rate;
             view.sources = measured.sources;
-            view.stalled_since = is_stalled.then(|| view.stalled_since.unwrap_or(now)).max(measured.heard.filter(|_| is_stalled));
+            view.stalled_since = is_stalled.then(|| {
+                let since = view.stalled_since.unwrap_or(now);
+                measured.heard.map_or(since, |heard| heard.max(since))
+            });
         });
     }
 }

@@ -2,7 +2,7 @@
 //! `potluck-tracker --json` prints.
 
 use axum::Json;
-use schemars::generate::SchemaSettings;
+use potluck_common::web::description;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
@@ -28,9 +28,7 @@ pub(super) async fn serve() -> Json<Value> {
 
 /// The whole document.
 fn document() -> Value {
-    let mut settings = SchemaSettings::draft2020_12();
-    settings.definitions_path = "/components/schemas".into();
-    let mut schemas = settings.into_generator();
+    let mut schemas = description::shapes();
     let mut paths = Map::new();
     for (path, summary, shape) in TOLD {
         let content = json!({ "application/json": { "schema": shape(&mut schemas).to_value() } });

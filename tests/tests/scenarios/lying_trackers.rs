@@ -1,8 +1,5 @@
 //! Trackers and peers that lie about where others are, and that do not come to an end.
 
-use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use potluck_common::wire::Refusal;
@@ -10,6 +7,7 @@ use potluck_tests::clock::{PATIENCE, eventually, now};
 use potluck_tests::hostile::{Lie, Offer, Plan};
 use potluck_tests::siege::Siege;
 use potluck_tests::town::Town;
+use potluck_tests::victim::Victim;
 use potluck_tests::{Result, tree};
 
 /// What a node may grow by while it is lied to.
@@ -19,23 +17,15 @@ const GROWTH: u64 = 32 << 20;
 #[test]
 fn a_node_is_no_weapon_against_somebody_else() -> Result {
     let town = Town::new()?;
-    let victim = TcpListener::bind("127.0.0.1:0")?;
-    let place = format!("/ip4/127.0.0.1/tcp/{}", victim.local_addr()?.port());
-    let knocks = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&knocks);
-    std::thread::spawn(move || {
-        for _closed_at_once in victim.incoming() {
-            counted.fetch_add(1, Ordering::Relaxed);
-        }
-    });
+    let victim = Victim::listen("127.0.0.1:0")?;
     let offer = Offer::new("share/film", tree::content(1, 3 << 20));
-    let liar = Plan::new(Lie::Refuse(Refusal::NotFound), [offer]).pointing_at(place).start()?;
+    let liar = Plan::new(Lie::Refuse(Refusal::NotFound), [offer]).pointing_at(victim.multiaddr()).start()?;
     let bob = town.node("bob").start()?;
     bob.verb(&["dial", liar.address()])?.ok()?;
     let siege = Siege::begin(bob.process())?;
     let hit = bob.find("film", 1)?;
     bob.download(&[hit["content_id"].as_str().unwrap_or_default(), "--timeout", "8"])?.refused(4)?;
-    let knocks = knocks.load(Ordering::Relaxed);
+    let knocks = victim.knocks();
     assert!((1..=24).contains(&knocks), "{knocks} connections to somebody who has nothing to do with it");
     siege.lifted(GROWTH)?;
     Ok(())

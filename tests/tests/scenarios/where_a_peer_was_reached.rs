@@ -1,10 +1,7 @@
 //! The tracker tells a public address of a peer only where it sees the peer, or has reached it itself. Played with public addresses, in a
 //! network of its own in which they are this machine's: it takes no rights to make one, but not every system allows it.
 
-use std::net::TcpListener;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use potluck_common::codec::encode;
 use potluck_common::namespace::Namespace;
@@ -14,6 +11,7 @@ use potluck_tests::clock::{PATIENCE, eventually};
 use potluck_tests::programs::Programs;
 use potluck_tests::stranger::{Door, Reply, Stranger};
 use potluck_tests::town::{NAMESPACE, Town};
+use potluck_tests::victim::Victim;
 use potluck_tests::{Failure, Result, tree};
 
 /// Says that the test already runs in the network of its own.
@@ -65,22 +63,15 @@ fn a_liar_and_an_honest_node_name_addresses() -> Result {
     let (at, _) = potluck_tests::town::split_address(ada.address())?;
 
     // Somebody says to be where ada is, and, with four others, at a victim's, who only counts who knocks.
-    let victim = TcpListener::bind("[2001:db8::66]:0")?;
-    let victim_at = format!("/ip6/2001:db8::66/tcp/{}", victim.local_addr()?.port());
-    let knocks = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&knocks);
-    std::thread::spawn(move || {
-        for _ in victim.incoming() {
-            counted.fetch_add(1, Ordering::SeqCst);
-        }
-    }); // ends with the test
+    let victim = Victim::listen("[2001:db8::66]:0")?;
+    let victim_at = victim.multiaddr();
     let mut liars = (0..5).map(|_| Stranger::connect(public)).collect::<Result<Vec<_>>>()?;
     for (revision, liar) in liars.iter_mut().enumerate() {
         claim(liar, &[at, &victim_at], revision as u64 + 1)?;
     }
     eventually(PATIENCE, "the tracker looks for the liars", || {
         liars.iter_mut().try_for_each(|liar| peers(liar).map(drop))?; // whoever is silent is forgotten
-        Ok((knocks.load(Ordering::SeqCst) > 0).then_some(()))
+        Ok((victim.knocks() > 0).then_some(()))
     })?;
 
     let mut revision = 10;
@@ -94,7 +85,7 @@ fn a_liar_and_an_honest_node_name_addresses() -> Result {
     let told = peers(&mut liars[0])?;
     let of_liars: Vec<_> = told.iter().filter(|(peer, _)| peer != ada.peer_id()).collect();
     assert!(of_liars.len() == 5 && of_liars.iter().all(|(_, addresses)| addresses.is_empty()), "{told:?}");
-    let knocks = knocks.load(Ordering::SeqCst);
+    let knocks = victim.knocks();
     assert!((1..=TRIES).contains(&knocks), "the victim heard {knocks} knocks");
     Ok(())
 }

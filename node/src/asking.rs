@@ -4,10 +4,11 @@
 //! transfer, and a party that pages without end is cut off.
 
 mod in_time;
+mod reaching;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -22,11 +23,11 @@ use potluck_common::wire::index::{
     Address, Answer, Cursor, Entry, Hit, List, MAX_PAGE, PeerInfo, Peers, Request, Search, SearchPage, SourcePeer, Sources,
 };
 use potluck_common::wire::{Bounded, Refusal, Text, index::MAX_SOURCE_IDS};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::now;
 use crate::contacts::Contacts;
-use crate::dialling::{DialBudget, may_dial, nearness};
+use crate::dialling::{DialBudget, STRANGERS_AT_ONCE, may_dial, nearness};
 use crate::error::{CommandError, Failure};
 use crate::net::{AskError, NetHandle};
 use crate::trackers::NOT_A_MEMBER;
@@ -50,6 +51,8 @@ pub(crate) struct Asking {
     pub(crate) namespace: Namespace,
     /// What keeps us from dialling a victim of who lies to us.
     pub(crate) budget: Arc<Mutex<DialBudget>>,
+    /// The same for machines on the Internet, all together.
+    strangers: Arc<Semaphore>,
     /// What the last searches found.
     pub(crate) whereabouts: Arc<Whereabouts>,
 }
@@ -108,7 +111,14 @@ struct Sourced {
 impl Asking {
     /// Asks in one namespace.
     pub(crate) fn new(net: NetHandle, contacts: Arc<Contacts>, namespace: Namespace) -> Self {
-        Self { net, contacts, namespace, budget: Arc::default(), whereabouts: Arc::default() }
+        Self {
+            net,
+            contacts,
+            namespace,
+            budget: Arc::default(),
+            strangers: Arc::new(Semaphore::new(STRANGERS_AT_ONCE)),
+            whereabouts: Arc::default(),
+        }
     }
 
     pub(crate) async fn ask(&self, party: PeerId, request: Request) -> Result<Answer, Unanswered> {
@@ -370,27 +380,6 @@ impl Asking {
         });
     }
 
-    /// Begins to connect to a peer that will be asked soon. Whoever asks it finds the connection, or what prevents it.
-    pub(crate) fn approach(&self, peer: PeerId) {
-        if self.contacts.get(&peer).is_some_and(|contact| contact.connected.is_none() && !contact.addresses.is_empty()) {
-            let asking = self.clone();
-            tokio::spawn(async move { asking.connect(peer).await });
-        }
-    }
-
-    /// The same for a peer that was seen to have a content: where it is may have to be asked for.
-    pub(crate) fn approach_for(&self, peer: PeerId, id: ContentId) {
-        let is_known = self.contacts.get(&peer).is_some_and(|contact| contact.connected.is_some() || !contact.addresses.is_empty());
-        if is_known {
-            return self.approach(peer);
-        }
-        let asking = self.clone();
-        tokio::spawn(async move {
-            asking.sources(&[id]).await;
-            asking.approach(peer);
-        });
-    }
-
     fn learn_source(&self, party: PeerId, own: &[IpAddr], source: &SourcePeer) -> Option<PeerId> {
         let peer = peer_of(&source.peer)?;
         self.contacts.learn(peer, &self.dialable(party, own, &source.addresses));
@@ -409,39 +398,6 @@ impl Asking {
     async fn own_ips(&self) -> Vec<IpAddr> {
         self.net.addresses().await.iter().filter_map(ip_of).collect()
     }
-
-    fn budget(&self) -> MutexGuard<'_, DialBudget> {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Connects to a peer at the addresses that are known of it, as far as they are worth another attempt.
-    ///
-    /// # Errors
-    /// When nobody answers there, or somebody else.
-    pub(crate) async fn connect(&self, peer: PeerId) -> Result<(), crate::net::DialError> {
-        let known = self.contacts.get(&peer).map(|contact| contact.addresses).unwrap_or_default();
-        let addresses = self.budget().affordable(known, now());
-        let outcome = self.net.connect(Some(peer), addresses.clone()).await;
-        self.budget().handle_dialled(&addresses, outcome.is_ok(), now());
-        outcome.map(drop)
-    }
-
-    /// Opens more connections to a connected peer, of the same kind as it has. Those that fail are missing, and no more.
-    pub(crate) async fn widen(&self, peer: PeerId, more: u32) {
-        let Some(contact) = self.contacts.get(&peer) else { return };
-        let Some(connected) = contact.connected else { return };
-        let is_alike = |address: &Multiaddr| protocols(address).eq(protocols(&connected));
-        let addresses: Vec<Multiaddr> = std::iter::once(&connected)
-            .chain(contact.addresses.iter().filter(|known| **known != connected && is_alike(known)))
-            .cloned()
-            .collect();
-        self.net.widen(peer, addresses, more).await;
-    }
-}
-
-/// What an address is made of, without its values: `ip4`, `tcp`.
-fn protocols(address: &Multiaddr) -> impl Iterator<Item = &'static str> + '_ {
-    address.protocol_stack().filter(|name| *name != "p2p")
 }
 
 impl Joined {

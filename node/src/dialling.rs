@@ -13,14 +13,24 @@ use potluck_common::nearness::{Nearness, is_nobody, nearness_of};
 
 /// Ports below this belong to other services of a machine; a node never listens there unless it is told to.
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
-/// Dials of one place that may fail in a row.
-pub(crate) const MAX_FAILURES: u32 = 5;
-/// How soon one more may, of a place on the Internet.
-const FAILURE_EVERY: Duration = Duration::from_secs(300);
-/// The same of a place on the own network or machine: who comes back there is found soon, and who never was there is not flooded.
-const FAILURE_NEAR_EVERY: Duration = Duration::from_secs(10);
-/// Places whose failures are remembered; when there are more, those that failed longest ago are forgotten.
+/// Attempts at one IP address on the Internet where nobody of us was ever met, and how long after each the next may be: three in any hour,
+/// the second so soon that a peer is found that has just been started again.
+const STRANGE_PAUSES: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(300), Duration::from_secs(3600)];
+/// Attempts at a place that are free, on the own network or machine, or where somebody of us was met; and how soon after each further one
+/// the next may be. Who comes back near us is found soon, and who never was there is not flooded.
+const FREE_ATTEMPTS: usize = 5;
+const MET_PAUSE: Duration = Duration::from_secs(300);
+const NEAR_PAUSE: Duration = Duration::from_secs(10);
+/// How long ago an attempt is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+/// Addresses with one IP address that are dialled in one attempt: one by TCP, one by QUIC.
+const PER_ATTEMPT: usize = 2;
+/// Places that are remembered; when there are more, those that were dialled or met longest ago are forgotten.
 const MAX_PLACES: usize = 1024;
+/// Dials of strangers on the Internet at once.
+pub(crate) const STRANGERS_AT_ONCE: usize = 8;
+/// How long one that failed counts as going on, from its beginning: with [`STRANGERS_AT_ONCE`], five in a second.
+pub(crate) const STRANGER_COUNTS: Duration = Duration::from_millis(1600);
 
 /// How near whoever is at an address is; a name may mean anybody.
 pub(crate) fn nearness(address: &Multiaddr) -> Nearness {
@@ -79,55 +89,93 @@ fn is_same_network(one: IpAddr, other: IpAddr) -> bool {
     }
 }
 
-/// How often places did not answer as they should: those are not dialled again and again, whoever tells them. A place that answers once is as good as new.
+/// Of what is known of a connected peer, the addresses at which more connections to it may be opened: those of the same kind with the IP
+/// address that it is connected at. What else it says of itself may be somebody else's, who would be dialled as often.
+pub(crate) fn more_of_the_same(connected: &Multiaddr, known: &[Multiaddr]) -> Vec<Multiaddr> {
+    let ip = |address: &Multiaddr| place(address).map(|(ip, _)| ip);
+    let kind = |address: &Multiaddr| address.protocol_stack().filter(|name| *name != "p2p").collect::<Vec<_>>();
+    let (at, is) = (ip(connected), kind(connected));
+    let is_same = |address: &&Multiaddr| *address != connected && at.is_some() && ip(address) == at && kind(address) == is;
+    std::iter::once(connected).chain(known.iter().filter(is_same)).cloned().collect()
+}
+
+/// How often places were dialled where nobody of us answered: those are not dialled again and again, whoever tells them. Far away a place is
+/// an IP address, with all its ports.
 #[derive(Debug, Default)]
 pub(crate) struct DialBudget {
-    places: HashMap<(IpAddr, u16), Spent>,
+    places: HashMap<(IpAddr, Option<u16>), Spent>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Spent {
-    failures: u32,
-    since: Instant,
+    /// Since somebody was met there.
+    attempts: usize,
+    /// The last of them, or when somebody was met.
+    last: Instant,
+    /// Whether somebody of us was met there.
+    is_met: bool,
 }
 
 impl DialBudget {
-    /// Of these addresses, those that may be dialled now.
-    pub(crate) fn affordable(&self, addresses: Vec<Multiaddr>, now: Instant) -> Vec<Multiaddr> {
-        let is_spent = |place: (IpAddr, u16)| self.places.get(&place).is_some_and(|spent| spent.failures_at(place.0, now) >= MAX_FAILURES);
-        addresses.into_iter().filter(|address| !place(address).is_some_and(is_spent)).collect()
+    /// Of these addresses of one peer, those that may be dialled now: that they are is counted.
+    pub(crate) fn spend(&mut self, addresses: Vec<Multiaddr>, now: Instant) -> Vec<Multiaddr> {
+        let mut attempted: HashMap<(IpAddr, Option<u16>), usize> = HashMap::new();
+        let may_dial = |address: &Multiaddr| {
+            let Some((ip, port)) = place(address) else { return true };
+            let place = (ip, (nearness_of(ip) != Nearness::World).then_some(port));
+            if let Some(dials) = attempted.get_mut(&place) {
+                *dials += 1;
+                return *dials <= PER_ATTEMPT;
+            }
+            let may = self.spend_one(place, now);
+            attempted.insert(place, if may { 1 } else { PER_ATTEMPT });
+            may
+        };
+        addresses.into_iter().filter(may_dial).collect()
     }
 
-    /// Dials of all of these have ended.
-    pub(crate) fn handle_dialled(&mut self, addresses: &[Multiaddr], reached: bool, now: Instant) {
-        for place in addresses.iter().filter_map(place) {
-            if reached {
-                self.places.remove(&place);
-                continue;
-            }
-            if self.places.len() >= MAX_PLACES && !self.places.contains_key(&place) {
-                self.forget_one(now);
-            }
-            let spent = self.places.entry(place).or_insert(Spent { failures: 0, since: now });
-            *spent = Spent { failures: spent.failures_at(place.0, now).saturating_add(1), since: now };
+    fn spend_one(&mut self, place: (IpAddr, Option<u16>), now: Instant) -> bool {
+        if self.places.get(&place).is_some_and(|spent| !spent.is_over(place.1.is_some(), now)) {
+            return false;
+        }
+        let spent = self.remember(place, now);
+        if now.saturating_duration_since(spent.last) >= FORGOTTEN {
+            spent.attempts = 0;
+        }
+        (spent.attempts, spent.last) = (spent.attempts.saturating_add(1), now);
+        true
+    }
+
+    /// Somebody who has proven to be one of us is at this address.
+    pub(crate) fn handle_met(&mut self, address: &Multiaddr, now: Instant) {
+        if let Some((ip, port)) = place(address) {
+            let place = (ip, (nearness_of(ip) != Nearness::World).then_some(port));
+            *self.remember(place, now) = Spent { attempts: 0, last: now, is_met: true };
         }
     }
 
-    fn forget_one(&mut self, now: Instant) {
-        self.places.retain(|(ip, _), spent| spent.failures_at(*ip, now) > 0);
+    fn remember(&mut self, place: (IpAddr, Option<u16>), now: Instant) -> &mut Spent {
         if self.places.len() >= MAX_PLACES
-            && let Some(oldest) = self.places.iter().min_by_key(|(_, spent)| spent.since).map(|(place, _)| *place)
+            && !self.places.contains_key(&place)
+            && let Some(oldest) = self.places.iter().min_by_key(|(_, spent)| spent.last).map(|(place, _)| *place)
         {
             self.places.remove(&oldest);
         }
+        self.places.entry(place).or_insert(Spent { attempts: 0, last: now, is_met: false })
     }
 }
 
 impl Spent {
-    fn failures_at(&self, ip: IpAddr, now: Instant) -> u32 {
-        let every = if nearness_of(ip) == Nearness::World { FAILURE_EVERY } else { FAILURE_NEAR_EVERY };
-        let back = now.saturating_duration_since(self.since).as_secs() / every.as_secs();
-        self.failures.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX))
+    /// Whether the pause after the last attempt is over.
+    fn is_over(&self, is_near: bool, now: Instant) -> bool {
+        let pause = match (self.attempts.checked_sub(1), is_near, self.is_met) {
+            (None, ..) => Duration::ZERO,
+            (Some(before), false, false) => STRANGE_PAUSES[before.min(STRANGE_PAUSES.len() - 1)],
+            (Some(before), ..) if before + 1 < FREE_ATTEMPTS => Duration::ZERO,
+            (Some(_), true, _) => NEAR_PAUSE,
+            (Some(_), false, true) => MET_PAUSE,
+        };
+        now.saturating_duration_since(self.last) >= pause
     }
 }
 
@@ -208,32 +256,63 @@ mod tests {
         assert!(told_by(Nearness::World, &format!("/ip4/8.8.4.4/tcp/9471/p2p/{id}")));
     }
 
-    /// G043: at the limit it is dialled, one more and it is not.
+    /// G043: three attempts in any hour, by whatever port, and one more is not made.
     #[test]
     fn a_victim_that_many_are_said_to_be_at_is_left_alone() {
-        let start = beginning();
-        let victim = vec![address("/ip4/198.51.100.7/tcp/9471")];
-        let mut budget = DialBudget::default();
-        for failure in 0..MAX_FAILURES {
-            assert_eq!(budget.affordable(victim.clone(), start).len(), 1, "dial {failure}");
-            budget.handle_dialled(&victim, false, start);
+        let (mut budget, start) = (DialBudget::default(), beginning());
+        let mut dialled = Vec::new();
+        for second in 0..10 * 3600_u64 {
+            let (at, port) = (start + Duration::from_secs(second), 1024 + second);
+            let victim =
+                ["tcp", "udp"].map(|kind| format!("/ip4/198.51.100.7/{kind}/{port}{}", if kind == "udp" { "/quic-v1" } else { "" }));
+            let may = budget.spend(victim.iter().map(|text| address(text)).collect(), at);
+            assert!(may.is_empty() || may.len() == 2, "by TCP and QUIC, or not at all");
+            dialled.extend((!may.is_empty()).then_some(second));
         }
-        assert!(budget.affordable(victim.clone(), start).is_empty());
-        assert_eq!(budget.affordable(vec![address("/ip4/198.51.100.8/tcp/9471")], start).len(), 1);
-        assert_eq!(budget.affordable(victim.clone(), start + FAILURE_EVERY).len(), 1, "one more after a while");
-        budget.handle_dialled(&victim, false, start + FAILURE_EVERY);
-        assert!(budget.affordable(victim.clone(), start + FAILURE_EVERY).is_empty());
-        budget.handle_dialled(&victim, true, start + FAILURE_EVERY);
-        assert_eq!(budget.affordable(victim, start + FAILURE_EVERY).len(), 1, "it answered");
+        assert_eq!(dialled[..5], [0, 30, 330, 3930, 3960]);
+        assert!(dialled.windows(4).all(|four| four[3] - four[0] >= 3600), "{dialled:?}");
+        assert_eq!(budget.spend(vec![address("/ip4/198.51.100.8/tcp/9471")], start).len(), 1, "others are");
+    }
+
+    #[test]
+    fn one_peer_does_not_name_many_ports_of_a_victim() {
+        let ports = (2000..2016).map(|port| address(&format!("/ip4/198.51.100.7/tcp/{port}"))).collect();
+        assert_eq!(DialBudget::default().spend(ports, beginning()).len(), PER_ATTEMPT);
+    }
+
+    #[test]
+    fn where_somebody_was_met_is_tried_more_often() {
+        let (mut budget, start) = (DialBudget::default(), beginning());
+        let place = vec![address("/ip4/198.51.100.7/tcp/9471")];
+        assert_eq!((budget.spend(place.clone(), start).len(), budget.spend(place.clone(), start).len()), (1, 0));
+        budget.handle_met(&place[0], start);
+        let attempts = (0..10).filter(|_| !budget.spend(place.clone(), start).is_empty()).count();
+        assert_eq!(attempts, FREE_ATTEMPTS);
+        assert_eq!(budget.spend(place.clone(), start + MET_PAUSE).len(), 1, "one more after a while");
+        assert!(budget.spend(place, start + MET_PAUSE).is_empty());
     }
 
     #[test]
     fn a_node_of_the_own_network_that_was_down_for_long_is_found_soon() {
-        let near = vec![address("/ip4/192.168.7.9/tcp/9471")];
+        let (near, beside) = (vec![address("/ip4/192.168.7.9/tcp/9471")], vec![address("/ip4/192.168.7.9/tcp/9472")]);
         let (mut budget, now) = (DialBudget::default(), beginning());
-        (0..MAX_FAILURES).for_each(|_| budget.handle_dialled(&near, false, now));
-        assert!(budget.affordable(near.clone(), now).is_empty(), "also a near one is not flooded");
-        assert_eq!(budget.affordable(near, now + FAILURE_NEAR_EVERY).len(), 1);
+        assert_eq!(
+            (0..10).filter(|_| !budget.spend(near.clone(), now).is_empty()).count(),
+            FREE_ATTEMPTS,
+            "a near one is not flooded either"
+        );
+        assert_eq!(budget.spend(near, now + NEAR_PAUSE).len(), 1);
+        assert_eq!(budget.spend(beside, now).len(), 1, "another node on that machine");
+    }
+
+    /// G043: who is connected and says to be at a victim's too gets no further connections made there.
+    #[test]
+    fn more_connections_go_where_the_peer_is() {
+        let connected = address("/ip4/198.51.100.7/tcp/50000");
+        let own = address("/ip4/198.51.100.7/tcp/9471");
+        let by_quic = address("/ip4/198.51.100.7/udp/9471/quic-v1");
+        let victim = address("/ip4/198.51.100.8/tcp/9471");
+        assert_eq!(more_of_the_same(&connected, &[victim, own.clone(), by_quic, connected.clone()]), [connected, own]);
     }
 
     #[test]
@@ -243,7 +322,8 @@ mod tests {
         for number in 0..10_000_u32 {
             let ip = Ipv4Addr::from(0x0800_0000 + number);
             let at = start + Duration::from_millis(u64::from(number));
-            budget.handle_dialled(&[address(&format!("/ip4/{ip}/tcp/9471"))], false, at);
+            budget.spend(vec![address(&format!("/ip4/{ip}/tcp/9471"))], at);
+            budget.handle_met(&address(&format!("/ip6/2001:db8::{number:x}/tcp/9471")), at);
         }
         assert_eq!(budget.places.len(), MAX_PLACES);
     }

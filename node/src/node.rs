@@ -28,6 +28,7 @@ use crate::commands::Lines;
 use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::core::admission::Admission;
+use crate::dialling::DialBudget;
 use crate::disk_threads::DiskThreads;
 use crate::downloads::{self, Downloads};
 use crate::error::{CommandError, Failure};
@@ -181,6 +182,7 @@ impl Node {
         let router = Router {
             me,
             contacts,
+            budget: Arc::clone(&asking.budget),
             events: events.clone(),
             net_events: net_sender,
             addresses: address_sender,
@@ -443,6 +445,7 @@ async fn route_inbound(mut inbound: mpsc::Receiver<Inbound>, browse: Browse, pie
 struct Router {
     me: PeerId,
     contacts: Arc<Contacts>,
+    budget: Arc<Mutex<DialBudget>>,
     events: broadcast::Sender<Event>,
     net_events: broadcast::Sender<NetEvent>,
     addresses: watch::Sender<Vec<Address>>,
@@ -460,6 +463,9 @@ impl Router {
                     self.edit_addresses(address, true);
                 }
                 NetEvent::NotListening(address) => self.edit_addresses(address, false),
+                NetEvent::Connected(_, address) => {
+                    self.budget.lock().unwrap_or_else(PoisonError::into_inner).handle_met(address, now());
+                }
                 NetEvent::Identified(..) => self.identified.send_modify(|count| *count += 1),
                 _ => {}
             }

@@ -17,6 +17,9 @@
 //! | [`postgres`] | a real database server in a temporary folder |
 //! | [`disk`] | a file system whose power can be cut |
 //! | [`stranger`] | one that throws bytes at a tracker or a node |
+//! | [`negotiation`] | one that never settles on a protocol |
+//! | [`victim`] | one who has nothing to do with a swarm |
+//! | [`network`] | networks in which public addresses are this machine's |
 //! | [`caller`] | a QUIC client that shows whatever certificate it is told to |
 //! | [`elsewhere`] | connections that come from thousands of addresses |
 //! | [`grammar`] | what can be typed, as the help tells it |
@@ -44,6 +47,8 @@ pub mod film;
 pub mod grammar;
 pub mod hostile;
 pub mod http;
+pub mod negotiation;
+pub mod network;
 pub mod postgres;
 pub mod process;
 pub mod programs;

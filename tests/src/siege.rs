@@ -1,12 +1,14 @@
 //! What must hold after every attack, whatever it was: the program is alive and has not panicked, its memory and its handles are back where
 //! they were, and an honest peer is served at half its speed or better.
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::clock::{eventually, now};
+use crate::clock::{PATIENCE, eventually, now};
 use crate::failure::{Failure, Result};
 use crate::process::{Process, Vitals};
-use crate::town::{Node, Town};
+use crate::town::{Node, Town, Tracker};
+use crate::tree;
 
 /// How long a program may take to come back to what it was.
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -59,25 +61,72 @@ impl<'a> Siege<'a> {
 /// When something is not, or a part of the attack fails that should not.
 #[track_caller]
 pub fn endures(town: &Town, node: &Node, hash: &str, growth: u64, attack: impl FnOnce() -> Result) -> Result {
-    let quiet = fetch(town, node, hash, "before")?;
-    let siege = Siege::begin(node.process())?;
-    attack()?;
-    siege.lifted(growth)?;
+    let fetch = |name: &str| {
+        let honest = town.node(&format!("honest {name}")).start_ready()?;
+        honest.verb(&["dial", node.address()])?.ok()?;
+        let began = now();
+        honest.download(&[hash])?.ok()?;
+        Ok(began.elapsed())
+    };
+    holds(node.process(), growth, fetch, attack).map(drop)
+}
+
+/// Attacks a tracker, and sees that all is as it was, for the tracker and for honest peers, one of whom finds and fetches what another shares.
+/// To a private tracker they come with an invitation. Returns what the attack has told, and by how many bytes the tracker grew.
+///
+/// # Errors
+/// When something is not, or a part of the attack fails that should not.
+#[track_caller]
+pub fn tracker_endures<T>(
+    town: &Town,
+    tracker: &Tracker,
+    invitation: Option<&str>,
+    growth: u64,
+    attack: impl FnOnce() -> Result<T>,
+) -> Result<(T, u64)> {
+    let come = |name: &str, share: Option<&Path>| {
+        let plan = town.node(name);
+        let plan = if let Some(dir) = share { plan.share(dir) } else { plan };
+        let plan = if let Some(invitation) = invitation {
+            town.potluck(name, &["join", invitation])?.ok()?;
+            plan
+        } else {
+            plan.tracker(tracker)
+        };
+        let node = plan.start_ready()?;
+        node.process().event("registered", PATIENCE)?;
+        Ok::<_, Failure>(node)
+    };
+    let hash = tree::file(&town.path("honest share/a fair copy"), 98, HONEST_BYTES)?;
+    let _source = come("honest source", Some(&town.path("honest share")))?;
+    let fetch = |name: &str| {
+        let honest = come(&format!("honest {name}"), None)?;
+        let began = now();
+        honest.find("a fair copy", 1)?;
+        honest.download(&[&hash])?.ok()?;
+        Ok(began.elapsed())
+    };
+    holds(tracker.process(), growth, fetch, attack)
+}
+
+/// Attacks a program by which honest transfers take a time.
+#[track_caller]
+fn holds<T>(
+    process: &Process,
+    growth: u64,
+    mut fetch: impl FnMut(&str) -> Result<Duration>,
+    attack: impl FnOnce() -> Result<T>,
+) -> Result<(T, u64)> {
+    let quiet = fetch("before")?;
+    let siege = Siege::begin(process)?;
+    let told = attack()?;
+    let grown = siege.lifted(growth)?;
     let mut after = Vec::new();
     for number in 0..TRANSFERS {
-        after.push(fetch(town, node, hash, &format!("after {number}"))?);
+        after.push(fetch(&format!("after {number}"))?);
         if after.iter().any(|taken| *taken <= quiet * 2 + SLACK) {
-            return Ok(());
+            return Ok((told, grown));
         }
     }
     Err(Failure::new(format!("an honest transfer took {quiet:?} before and {after:?} after")))
-}
-
-/// How long a new node takes to fetch a file from another.
-fn fetch(town: &Town, from: &Node, hash: &str, name: &str) -> Result<Duration> {
-    let honest = town.node(&format!("honest {name}")).start_ready()?;
-    honest.verb(&["dial", from.address()])?.ok()?;
-    let began = now();
-    honest.download(&[hash])?.ok()?;
-    Ok(began.elapsed())
 }

@@ -92,7 +92,16 @@ impl Town {
     /// When it does not come up.
     #[track_caller]
     pub fn tracker_with(&self, name: &str, args: &[&str]) -> Result<Tracker> {
-        let mut all: Vec<OsString> = vec!["--no-mdns".into(), "--listen".into(), ANY_PORT.into()];
+        self.tracker_at(name, ANY_PORT, args)
+    }
+
+    /// Starts a tracker that listens there, with more arguments, and waits until it does.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    #[track_caller]
+    pub fn tracker_at(&self, name: &str, listen: &str, args: &[&str]) -> Result<Tracker> {
+        let mut all: Vec<OsString> = ["--no-mdns", "--listen", listen].map(Into::into).into();
         all.extend(args.iter().map(OsString::from));
         Ok(Tracker { resident: Resident::start(self, name, &self.programs.tracker, all)? })
     }
@@ -138,6 +147,16 @@ impl Tracker {
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.resident.process
+    }
+
+    /// The first invitation that a new private tracker prints. From then on it takes orders.
+    ///
+    /// # Errors
+    /// When it prints none.
+    #[track_caller]
+    pub fn first_invitation(&self) -> Result<String> {
+        let invited = self.process().event("invited", PATIENCE)?;
+        invited["invitation"].as_str().map(ToOwned::to_owned).ok_or_else(|| Failure::new(format!("no invitation in {invited}")))
     }
 
     /// Its data folder.

@@ -11,7 +11,7 @@ use potluck_common::wire::index::{Answer, Peers, Request, Search};
 use potluck_tests::clock::{eventually, now};
 use potluck_tests::elsewhere::{Elsewhere, Idler};
 use potluck_tests::publisher::{Publisher, Story};
-use potluck_tests::siege::Siege;
+use potluck_tests::siege::tracker_endures;
 use potluck_tests::town::{Town, Tracker};
 use potluck_tests::{Failure, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -60,7 +60,7 @@ fn five_thousand_silent_connections_keep_nobody_out() -> Result {
 fn identities_from_many_addresses_lock_nobody_out() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--limit-loopback", "--limit", "peers-per-namespace=100"])?;
-    let (let_in, honest) = throw_away(&tracker, 250, 10)?;
+    let ((let_in, honest), _) = tracker_endures(&town, &tracker, None, GROWTH, || throw_away(&tracker, 250, 10))?;
     assert!(let_in > 100 && honest == 10, "{let_in} of the others and {honest} of 10 honest peers were let in");
     Ok(())
 }
@@ -71,9 +71,7 @@ fn identities_from_many_addresses_lock_nobody_out() -> Result {
 fn ten_thousand_identities_from_a_thousand_addresses_lock_nobody_out() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--limit-loopback", "--limit", "peers-per-namespace=2000"])?;
-    let siege = Siege::begin(tracker.process())?;
-    let (let_in, honest) = throw_away(&tracker, 10_000, 100)?;
-    let grown = siege.lifted(GROWTH)?;
+    let ((let_in, honest), grown) = tracker_endures(&town, &tracker, None, GROWTH, || throw_away(&tracker, 10_000, 100))?;
     println!("{let_in} of 10,000 throw-away identities and {honest} of 100 honest peers were let in; the tracker grew by {grown} bytes");
     assert!(let_in > 2000 && honest >= 99);
     Ok(())
@@ -134,10 +132,9 @@ fn runtime() -> Result<Runtime> {
 fn besiege_by_silence((networks, hosts): (u8, u8), connections: usize, time: Duration) -> Result<Vec<Duration>> {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--limit-loopback"])?;
-    let siege = Siege::begin(tracker.process())?;
     let from = (0..networks).flat_map(|network| (1..=hosts).map(move |host| Ipv4Addr::new(127, 1, network, host)));
     let way = Elsewhere::new(tracker.address(), from)?;
-    let (times, let_in) = runtime()?.block_on(async {
+    let attack = async {
         let mut idlers = JoinSet::new();
         for how in [Idler::Silent, Idler::Drips, Idler::Begins].into_iter().cycle().take(connections) {
             let way = way.clone();
@@ -152,9 +149,10 @@ fn besiege_by_silence((networks, hosts): (u8, u8), connections: usize, time: Dur
             tokio::time::sleep(Duration::from_millis(50)).await; // or the honest ones are a flood themselves
         }
         Ok::<_, Failure>((times, idlers.join_all().await.into_iter().sum::<usize>()))
-    })?;
+    };
+    let runtime = runtime()?;
+    let ((times, let_in), _) = tracker_endures(&town, &tracker, None, GROWTH, || runtime.block_on(attack))?;
     assert!(let_in >= 100, "the attack did not even begin: {let_in}");
-    siege.lifted(GROWTH)?;
     Ok(times)
 }
 

@@ -6,9 +6,9 @@ use libp2p::identity::Keypair;
 use potluck_common::namespace::Namespace;
 use potluck_common::wire::index::{Answer, Request, Search};
 use potluck_common::wire::{MAX_SEARCH_BYTES, Refusal, Text};
-use potluck_tests::clock::{PATIENCE, eventually};
+use potluck_tests::clock::{PATIENCE, eventually, now};
 use potluck_tests::publisher::{Publisher, Story};
-use potluck_tests::siege::Siege;
+use potluck_tests::siege::tracker_endures;
 use potluck_tests::town::Town;
 use potluck_tests::{Failure, Result};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -21,6 +21,9 @@ const BURST: usize = 200;
 const EACH: Duration = Duration::from_millis(20);
 /// In which a connection comes about, if one does.
 const SOON: Duration = Duration::from_secs(1);
+/// In which connections are taken again once there are files to open, in one round of several: what else a machine does may delay one.
+const RECOVERED: Duration = Duration::from_secs(5);
+const ROUNDS: u64 = 3;
 
 /// G058: the worst that can be asked costs little, and whoever asks too much waits.
 #[test]
@@ -28,8 +31,7 @@ fn the_worst_searches_are_cheap_and_too_many_are_refused() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker("tracker")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let siege = Siege::begin(tracker.process())?;
-    runtime.block_on(async {
+    let attack = async {
         let namespace = Namespace::default();
         let mut peer = Publisher::connect(Keypair::generate_ed25519(), tracker.address()).await?;
         let story = Story { number: 1 };
@@ -58,9 +60,8 @@ fn the_worst_searches_are_cheap_and_too_many_are_refused() -> Result {
         let search = Search { namespace, text: Text::truncated("story"), after: None, limit: 10 };
         assert!(matches!(other.ask(Request::Search(search)).await?, Answer::Search(page) if page.total > 0), "others are served");
         Ok::<_, Failure>(())
-    })?;
-    siege.lifted(GROWTH)?;
-    Ok(())
+    };
+    tracker_endures(&town, &tracker, None, GROWTH, || runtime.block_on(attack)).map(drop)
 }
 
 /// G060: a tracker without a file left to open goes on, and takes connections again when there are some.
@@ -68,22 +69,31 @@ fn the_worst_searches_are_cheap_and_too_many_are_refused() -> Result {
 fn a_tracker_out_of_files_serves_on_and_recovers() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker("tracker")?;
-    let siege = Siege::begin(tracker.process())?;
     let process = Pid::from_raw(i32::try_from(tracker.process().id())?).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let connect = || {
         let connecting = async || tokio::time::timeout(SOON, Publisher::connect(Keypair::generate_ed25519(), tracker.address())).await;
         runtime.block_on(connecting())
     };
-    let mut first = connect()??;
-    let most = tracker.process().vitals()?.open_files as u64 + 10;
-    prlimit(Some(process), Resource::Nofile, Rlimit { current: Some(most), ..getrlimit(Resource::Nofile) })?;
-    let crowd: Vec<_> = (0..20).map(|_| connect()).collect();
-    assert!(crowd.iter().any(|peer| !matches!(peer, Ok(Ok(_)))), "all twenty found room among ten");
-    let story = Story { number: 1 };
-    assert_eq!(runtime.block_on(first.publish(&story.publish(&Namespace::default(), 0, 3)))?, 3, "who is connected is served");
-    drop(crowd);
-    eventually(PATIENCE, "connections are taken again", || Ok(connect().is_ok_and(|peer| peer.is_ok()).then_some(())))?;
-    siege.lifted(GROWTH)?;
-    Ok(())
+    let exhaust = || {
+        let mut first = connect()??;
+        let most = tracker.process().vitals()?.open_files as u64 + 10;
+        prlimit(Some(process), Resource::Nofile, Rlimit { current: Some(most), ..getrlimit(Resource::Nofile) })?;
+        let mut recovered = Vec::new();
+        for round in 0..ROUNDS {
+            let crowd: Vec<_> = (0..20).map(|_| connect()).collect();
+            assert!(crowd.iter().any(|peer| !matches!(peer, Ok(Ok(_)))), "all twenty found room among ten");
+            let story = Story { number: 1 }.publish(&Namespace::default(), round * 3, round * 3 + 3);
+            assert_eq!(runtime.block_on(first.publish(&story))?, round * 3 + 3, "who is connected is served");
+            drop(crowd);
+            let released = now();
+            eventually(PATIENCE, "connections are taken again", || Ok(connect().is_ok_and(|peer| peer.is_ok()).then_some(())))?;
+            recovered.push(released.elapsed());
+            if recovered.iter().any(|taken| *taken <= RECOVERED) {
+                return Ok(());
+            }
+        }
+        Err(Failure::new(format!("it took {recovered:?} until connections were taken again")))
+    };
+    tracker_endures(&town, &tracker, None, GROWTH, exhaust).map(drop)
 }

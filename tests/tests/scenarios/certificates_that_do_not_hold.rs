@@ -3,9 +3,9 @@
 use potluck_tests::caller::{Badge, call};
 use potluck_tests::clock::PATIENCE;
 use potluck_tests::process::Process;
-use potluck_tests::siege::Siege;
+use potluck_tests::siege::{HONEST_BYTES, endures, tracker_endures};
 use potluck_tests::town::Town;
-use potluck_tests::{Failure, Result};
+use potluck_tests::{Failure, Result, tree};
 
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 /// What a program may grow by, all of them together.
@@ -31,22 +31,30 @@ const BADGES: [Badge; 13] = [
 
 /// G017.
 #[test]
-fn who_shows_a_certificate_that_does_not_hold_is_not_let_in() -> Result {
+fn who_shows_a_certificate_that_does_not_hold_is_not_let_in_by_a_tracker() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--listen", QUIC])?;
-    let ada = town.node("ada").arg("--listen").arg(QUIC).start()?;
-    for process in [tracker.process(), ada.process()] {
-        let address = by_quic(process)?;
-        let siege = Siege::begin(process)?;
-        assert!(call(&address, Badge::Honest)?, "an honest one is let in");
-        for badge in BADGES {
-            for _ in 0..TIMES {
-                assert!(!call(&address, badge)?, "{badge:?} is let in at {address}");
-            }
+    tracker_endures(&town, &tracker, None, GROWTH, || show_all_to(tracker.process())).map(drop)
+}
+
+/// G017.
+#[test]
+fn who_shows_a_certificate_that_does_not_hold_is_not_let_in_by_a_node() -> Result {
+    let town = Town::new()?;
+    let hash = tree::file(&town.path("music/live.flac"), 38, HONEST_BYTES)?;
+    let ada = town.node("ada").share(&town.path("music")).arg("--listen").arg(QUIC).start_ready()?;
+    endures(&town, &ada, &hash, GROWTH, || show_all_to(ada.process()))
+}
+
+fn show_all_to(process: &Process) -> Result {
+    let address = by_quic(process)?;
+    assert!(call(&address, Badge::Honest)?, "an honest one is let in");
+    for badge in BADGES {
+        for _ in 0..TIMES {
+            assert!(!call(&address, badge)?, "{badge:?} is let in at {address}");
         }
-        assert!(call(&address, Badge::Honest)?, "an honest one is let in as before");
-        siege.lifted(GROWTH)?;
     }
+    assert!(call(&address, Badge::Honest)?, "an honest one is let in as before");
     Ok(())
 }
 

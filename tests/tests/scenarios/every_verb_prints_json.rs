@@ -79,7 +79,7 @@ fn every_verb_prints_lines_of_the_one_schema() -> Result {
         prints(schema, shape, &node.verb(line)?.ok()?)?;
     }
     let private = town.tracker_with("private tracker", &["--private"])?;
-    let invitation = private.process().event("invited", PATIENCE)?["invitation"].as_str().unwrap_or_default().to_owned();
+    let invitation = private.first_invitation()?;
     prints(schema, "JoinLine", &town.potluck("dora", &["join", &invitation])?.ok()?)?;
     let others: [&[&str]; 5] = [&["node"], &["watch"], &["join"], TEXTS[0], TEXTS[1]];
     let lines: Vec<&[&str]> = table.iter().map(|(_, line, _)| *line).chain(others).collect();

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
+use futures::future::try_join;
 use potluck_common::codec::encode;
 use potluck_common::content_id::ContentId;
 use potluck_common::geometry::PIECE_BYTES;
@@ -13,8 +14,9 @@ use potluck_common::transport::key_of;
 use potluck_common::wire::index::{self, Answer, List};
 use potluck_common::wire::{Bounded, MAX_INDEX_MESSAGE_BYTES, MAX_PIECE_REQUEST_BYTES, Refusal, piece::Header, piece::Request};
 use potluck_tests::clock::{PATIENCE, now};
+use potluck_tests::negotiation::{ask_in_the_clear, ask_on_a_stream};
 use potluck_tests::process::Process;
-use potluck_tests::siege::{HONEST_BYTES, Siege, endures};
+use potluck_tests::siege::{HONEST_BYTES, endures, tracker_endures};
 use potluck_tests::stranger::{Door, Reply, Stranger};
 use potluck_tests::town::{NAMESPACE, Town, split_address};
 use potluck_tests::{Failure, Result, tree};
@@ -89,9 +91,7 @@ fn raw_noise(address: &str) -> Result {
 fn a_tracker_survives_bytes_that_are_no_messages() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker("tracker")?;
-    let siege = Siege::begin(tracker.process())?;
-    survives(tracker.process(), tracker.address())?;
-    siege.lifted(GROWTH)?;
+    tracker_endures(&town, &tracker, None, GROWTH, || survives(tracker.process(), tracker.address()))?;
     let ada = town.node("ada").tracker(&tracker).start_ready()?;
     assert_eq!(ada.peers()?.iter().filter(|peer| peer["peer_id"] == ada.peer_id()).count(), 1);
     Ok(())
@@ -137,6 +137,25 @@ fn a_node_gives_nothing_that_it_does_not_share() -> Result {
         assert_eq!((&answer.header, answer.body.len() as u32), (&Header::Piece { length: comes }, comes), "{part:?}");
     }
     Ok(())
+}
+
+/// G016: whoever asks which protocols there are, and takes none, is left after a while.
+#[test]
+fn who_never_settles_on_a_protocol_is_left() -> Result {
+    const TIMES: usize = 100_000;
+    let town = Town::new()?;
+    let hash = tree::file(&town.path("music/live.flac"), 39, HONEST_BYTES)?;
+    let (tracker, ada) = (town.tracker("tracker")?, town.node("ada").share(&town.path("music")).start_ready()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let attack = || {
+        let (tracker, ada) = (tracker.address().parse()?, ada.address().parse()?);
+        let both = |address| try_join(ask_in_the_clear(address, TIMES), ask_on_a_stream(address, TIMES));
+        let answered = runtime.block_on(async { try_join(both(&tracker), both(&ada)).await })?;
+        let ((one, two), (three, four)) = answered;
+        assert!([one, two, three, four].iter().all(|bytes| *bytes > 0), "{answered:?} bytes of answers: the attack did not even begin");
+        Ok(())
+    };
+    tracker_endures(&town, &tracker, None, GROWTH, || endures(&town, &ada, &hash, GROWTH, attack)).map(drop)
 }
 
 /// G012: the time that an answer takes does not tell whether there is such a file beside the shares.

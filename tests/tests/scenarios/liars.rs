@@ -3,11 +3,14 @@
 use potluck_common::wire::Refusal;
 use potluck_tests::clock::{PATIENCE, eventually, now};
 use potluck_tests::hostile::{Lie, Offer, Plan};
-use potluck_tests::siege::Siege;
+use potluck_tests::siege::{HONEST_BYTES, endures};
 use potluck_tests::town::Town;
 use potluck_tests::{Result, tree};
 
-/// How long a file of some megabytes may take that a bad source holds up: the ten seconds of the least rate, and the rest.
+/// How many times as long a file may take that a bad source holds up, in one of several tries: what else a machine does may hold up some.
+const HELD_UP: f64 = 1.3;
+const TIMES: usize = 5;
+/// How long a verb may take that waits for three seconds for a source that gives nothing.
 const LEFT_AFTER: std::time::Duration = std::time::Duration::from_secs(20);
 /// What a node may grow by while it downloads beside liars: the buffers of its first downloads, which it keeps.
 const GROWTH: u64 = 64 << 20;
@@ -46,38 +49,48 @@ fn an_honest_source_is_enough_whatever_the_other_one_says() -> Result {
     }
     let tracker = town.tracker("tracker")?;
     let _ada = town.node("ada").share(&town.path("share")).tracker(&tracker).arg("--limit-up").arg("3MiB/s").start_ready()?;
-    let bob = town.node("bob").tracker(&tracker).start_ready()?;
-    let siege = Siege::begin(bob.process())?;
-    for (number, lie) in LIES.into_iter().enumerate() {
-        let name = format!("file {number}");
-        let offer = Offer::new(format!("share/{name}"), tree::content(number as u64, SIZE));
-        let liar = Plan::new(lie, [offer]).at(tracker.address()).start()?;
-        let hit = bob.find(&name, 2)?;
-        let finished = bob.download(&[hit["content_id"].as_str().unwrap_or_default()])?.ok()?;
-        assert_eq!(finished.done().len(), 1, "{lie:?}: {:?}", finished.lines);
-        assert!(liar.asked() > 0, "{lie:?} was never asked");
-        tree::same_bytes(&town.path(&format!("share/{name}")), &bob.download_dir().join(&name))?;
-    }
-    siege.lifted(GROWTH)?;
-    Ok(())
+    let hash = tree::file(&town.path("music/live.flac"), 42, HONEST_BYTES)?;
+    let bob = town.node("bob").tracker(&tracker).share(&town.path("music")).start_ready()?;
+    endures(&town, &bob, &hash, GROWTH, || {
+        LIES.into_iter().enumerate().try_for_each(|(number, lie)| {
+            let name = format!("file {number}");
+            let offer = Offer::new(format!("share/{name}"), tree::content(number as u64, SIZE));
+            let liar = Plan::new(lie, [offer]).at(tracker.address()).start()?;
+            let hit = bob.find(&name, 2)?;
+            let finished = bob.download(&[hit["content_id"].as_str().unwrap_or_default()])?.ok()?;
+            assert_eq!(finished.done().len(), 1, "{lie:?}: {:?}", finished.lines);
+            assert!(liar.asked() > 0, "{lie:?} was never asked");
+            tree::same_bytes(&town.path(&format!("share/{name}")), &bob.download_dir().join(&name))
+        })
+    })
 }
 
-/// G007: a source that takes requests and gives nothing, or next to nothing, costs seconds and not the download.
+/// G007: beside an honest source, one that takes requests and gives nothing, or next to nothing, costs little time.
 #[test]
 fn a_source_that_lets_us_wait_is_left() -> Result {
+    const BYTES: u64 = 48 << 20;
     let town = Town::new()?;
     let tracker = town.tracker("tracker")?;
-    tree::file(&town.path("share/film"), 3, SIZE as u64)?;
-    let _ada = town.node("ada").share(&town.path("share")).tracker(&tracker).start_ready()?;
-    for (name, lie) in [("bob", Lie::Stall), ("cleo", Lie::Drip)] {
-        let liar = Plan::new(lie, [Offer::new("share/film", tree::content(3, SIZE))]).at(tracker.address()).start()?;
+    let hash = tree::file(&town.path("share/film"), 3, BYTES)?;
+    let _ada = town.node("ada").share(&town.path("share")).arg("--limit-up").arg("8MiB/s").tracker(&tracker).start_ready()?;
+    let fetch = |name: &str, sources| -> Result<_> {
         let node = town.node(name).tracker(&tracker).start_ready()?;
-        let hit = node.find("film", 2)?;
+        node.find("film", sources)?;
         let began = now();
-        node.download(&[hit["content_id"].as_str().unwrap_or_default()])?.ok()?;
-        assert!(began.elapsed() < LEFT_AFTER, "{lie:?} held the file up for {:?}", began.elapsed());
-        assert!(liar.asked() > 0, "{lie:?} was never asked");
+        node.download(&[&hash])?.ok()?;
+        let taken = began.elapsed();
         tree::same_bytes(&town.path("share/film"), &node.download_dir().join("film"))?;
+        Ok(taken)
+    };
+    let alone = fetch("alone", 1)?;
+    for lie in [Lie::Stall, Lie::Drip] {
+        let mut beside = Vec::new();
+        while beside.iter().all(|taken| *taken > alone.mul_f64(HELD_UP)) {
+            let liar = Plan::new(lie, [Offer::new("share/film", tree::content(3, BYTES as usize))]).at(tracker.address()).start()?;
+            beside.push(fetch(&format!("{lie:?} {}", beside.len()), 2)?);
+            assert!(liar.asked() > 0, "{lie:?} was never asked");
+            assert!(beside.len() < TIMES, "{lie:?} held a file up for {beside:?}, which comes in {alone:?}");
+        }
     }
     Ok(())
 }
@@ -157,17 +170,17 @@ fn a_huge_size_costs_nothing() -> Result {
 #[test]
 fn a_peer_that_introduces_itself_at_length_is_cut_short() -> Result {
     let town = Town::new()?;
-    let bob = town.node("bob").start_ready()?;
-    let before = bob.process().vitals()?.memory;
-    for (agent, addresses) in [("\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}dab", 80), (&*"\u{1b}[31m".repeat(2_000), 1_000)] {
-        let liar = Plan::new(Lie::Nothing, []).calling_itself(agent, addresses).start()?;
-        bob.verb(&["dial", liar.address()])?.ok()?;
-        for verb in ["peers", "status", "trackers"] {
-            let shown = bob.say(&[verb])?;
-            assert!(!shown.chars().any(|letter| (letter.is_control() && letter != '\n') || letter == '\u{202e}'), "{verb}: {shown:?}");
+    let hash = tree::file(&town.path("music/live.flac"), 43, HONEST_BYTES)?;
+    let bob = town.node("bob").share(&town.path("music")).start_ready()?;
+    endures(&town, &bob, &hash, 16 << 20, || {
+        for (agent, addresses) in [("\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}dab", 80), (&*"\u{1b}[31m".repeat(2_000), 1_000)] {
+            let liar = Plan::new(Lie::Nothing, []).calling_itself(agent, addresses).start()?;
+            bob.verb(&["dial", liar.address()])?.ok()?;
+            for verb in ["peers", "status", "trackers"] {
+                let shown = bob.say(&[verb])?;
+                assert!(!shown.chars().any(|letter| (letter.is_control() && letter != '\n') || letter == '\u{202e}'), "{verb}: {shown:?}");
+            }
         }
-    }
-    let grown = bob.process().vitals()?.memory.saturating_sub(before);
-    assert!(grown < 16 << 20, "the node grew by {grown} bytes");
-    Ok(())
+        Ok(())
+    })
 }

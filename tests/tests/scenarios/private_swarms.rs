@@ -1,21 +1,17 @@
 //! Private swarms: members find and fetch from each other, and nobody else learns anything from anybody.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use potluck_tests::clock::{PATIENCE, eventually, now};
 use potluck_tests::stranger::{Door, Reply, Stranger};
-use potluck_tests::town::{ANY_PORT, NAMESPACE, Node, Town, Tracker};
+use potluck_tests::town::{ANY_PORT, NAMESPACE, Node, Town};
 use potluck_tests::{Failure, Result, tree};
 use serde_json::Value;
 
 /// Within this, a member that was revoked is cut off everywhere.
 const FIVE_SECONDS: Duration = Duration::from_secs(5);
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
-
-/// The first invitation that a new private tracker prints.
-fn first_invitation(tracker: &Tracker) -> Result<String> {
-    text(&tracker.process().event("invited", PATIENCE)?["invitation"])
-}
 
 fn text(value: &Value) -> Result<String> {
     value.as_str().map(ToOwned::to_owned).ok_or_else(|| Failure::new(format!("{value} is no text")))
@@ -53,7 +49,7 @@ fn three_commands_lead_from_nothing_to_a_private_swarm_with_a_verified_download(
     let town = Town::new()?;
     let hash = tree::file(&town.path("music/live.flac"), 91, (3 << 20) + 5)?;
     let tracker = town.tracker_with("tracker", &["--private"])?;
-    let invitation = first_invitation(&tracker)?;
+    let invitation = tracker.first_invitation()?;
     assert!(invitation.len() <= 200 && invitation.starts_with("potluck:join/"), "{invitation}");
 
     let ada = member(&town, "ada", &invitation, Some("music"))?;
@@ -76,7 +72,7 @@ fn an_outsider_gets_nothing_from_tracker_or_member() -> Result {
     let town = Town::new()?;
     let hash = tree::file(&town.path("music/live.flac"), 92, 100_000)?;
     let tracker = town.tracker_with("tracker", &["--private", "--listen", QUIC])?;
-    let ada = member(&town, "ada", &first_invitation(&tracker)?, Some("music"))?;
+    let ada = member(&town, "ada", &tracker.first_invitation()?, Some("music"))?;
     let by_quic = |process: &potluck_tests::process::Process| {
         process.line("listening by QUIC", PATIENCE, |line| line["address"].as_str().is_some_and(|at| at.contains("/quic-v1/")))
     };
@@ -123,29 +119,39 @@ fn an_outsider_gets_nothing_from_tracker_or_member() -> Result {
 /// eve had then, by which bytes could come; the kernel tells which are open, so that starting programs to look takes none of that time.
 #[test]
 fn a_revoked_member_in_mid_download_is_cut_off_within_five_seconds() -> Result {
+    revoke_in_mid_download(ANY_PORT, |eve, before| Ok(eve.process().connections()?.is_disjoint(before)))
+}
+
+/// G072 by QUIC, whose connections the kernel does not know: eve herself has nobody any more.
+#[test]
+fn a_revoked_member_is_cut_off_within_five_seconds_by_quic_too() -> Result {
+    revoke_in_mid_download(QUIC, |eve, _| Ok(eve.status()?["connected_peers"] == 0))
+}
+
+/// All is at one kind of address. Whether eve is cut off is looked at from the revocation on, given what TCP connections she had.
+fn revoke_in_mid_download(listen: &str, is_cut_off: impl Fn(&Node, &BTreeSet<String>) -> Result<bool>) -> Result {
     let town = Town::new()?;
     let hash = tree::file(&town.path("music/live.flac"), 93, 64 << 20)?;
-    let tracker = town.tracker_with("tracker", &["--private"])?;
-    let invitation = first_invitation(&tracker)?;
+    let tracker = town.tracker_at("tracker", listen, &["--private"])?;
+    let invitation = tracker.first_invitation()?;
     for name in ["ada", "eve"] {
         town.potluck(name, &["join", &invitation])?.ok()?;
     }
-    let ada = town.node("ada").share(&town.path("music")).arg("--limit-up").arg("2MiB/s").start_ready()?;
-    let eve = town.node("eve").start()?; // by TCP alone, whose connections can be seen from outside
+    let node = |name| town.node(name).arg("--listen").arg(listen);
+    let ada = node("ada").share(&town.path("music")).arg("--limit-up").arg("2MiB/s").start_ready()?;
+    let eve = node("eve").start()?;
     eve.process().event("registered", PATIENCE)?;
     let bob = member(&town, "bob", &invitation, None)?;
     eve.find("live.flac", 1)?;
     let downloading = eve.begin(&["download", &hash])?;
     downloading.line("progress", PATIENCE, |line| line["event"] == "progress" && line["bytes"].as_u64().is_some_and(|bytes| bytes > 0))?;
     let before = eve.process().connections()?;
-    assert!(before.len() >= 2, "not connected to the tracker and ada: {before:?}");
+    assert_eq!(before.len() >= 2, listen == ANY_PORT, "the tracker and ada are reached otherwise: {before:?}");
 
     let revoked_line = admin(&town, &["members", "revoke", "eve"])?; // by the nickname of the node, not of whoever typed `join`
     let revoked = now();
     assert_eq!(revoked_line[0]["peer_id"], eve.peer_id());
-    eventually(FIVE_SECONDS, "every connection that eve had is closed", || {
-        Ok(eve.process().connections()?.is_disjoint(&before).then_some(())) //
-    })?;
+    eventually(FIVE_SECONDS, "every connection that eve had is closed", || Ok(is_cut_off(&eve, &before)?.then_some(())))?;
     let until = |time: Duration| eventually(PATIENCE, "time passes", || Ok((revoked.elapsed() > time).then_some(())));
     until(FIVE_SECONDS)?;
     let got = || downloading.lines().iter().filter_map(|line| line["bytes"].as_u64()).max().unwrap_or(0);
@@ -167,7 +173,7 @@ fn a_revoked_member_in_mid_download_is_cut_off_within_five_seconds() -> Result {
 fn invitations_that_admit_nobody_say_why_in_one_sentence() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--private"])?;
-    let first = first_invitation(&tracker)?;
+    let first = tracker.first_invitation()?;
 
     let once = invite(&town, &[])?;
     town.potluck("ada", &["join", &once])?.ok()?;
@@ -200,7 +206,7 @@ fn namespaces_of_one_tracker_do_not_see_each_other() -> Result {
     tree::file(&town.path("music/live.flac"), 94, 10_000)?;
     tree::file(&town.path("films/live.mkv"), 95, 10_000)?;
     let tracker = town.tracker_with("tracker", &["--private"])?;
-    let _family = member(&town, "ada", &first_invitation(&tracker)?, Some("music"))?;
+    let _family = member(&town, "ada", &tracker.first_invitation()?, Some("music"))?;
     let choir = invite(&town, &["--namespace", "choir", "--uses", "2"])?;
     for name in ["bob", "cleo"] {
         town.potluck(name, &["join", &choir])?.ok()?;
@@ -227,7 +233,7 @@ fn a_running_node_that_joins_takes_part_at_once() -> Result {
     let town = Town::new()?;
     let hash = tree::file(&town.path("music/live.flac"), 98, 10_000)?;
     let tracker = town.tracker_with("tracker", &["--private"])?;
-    let invitation = first_invitation(&tracker)?;
+    let invitation = tracker.first_invitation()?;
     let ada = town.node("ada").share(&town.path("music")).start_ready()?;
     let joined = ada.verb(&["join", &invitation])?.ok()?;
     assert_eq!((&joined.only()?["takes_part"], &joined.only()?["restart"]), (&true.into(), &false.into()));
@@ -245,7 +251,7 @@ fn a_running_node_that_joins_takes_part_at_once() -> Result {
 fn a_node_of_another_tracker_that_joins_is_a_member_from_its_next_start_on() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--private"])?;
-    let invitation = first_invitation(&tracker)?;
+    let invitation = tracker.first_invitation()?;
     let mut ada = town.node("ada").arg("--tracker").arg("/ip4/127.0.0.1/tcp/1").start()?;
     let joined = ada.verb(&["join", &invitation])?.ok()?;
     assert_eq!(joined.only()?["restart"], true);
@@ -264,7 +270,7 @@ fn who_may_only_read_offers_nothing() -> Result {
     let town = Town::new()?;
     tree::file(&town.path("music/live.flac"), 96, 10_000)?;
     let tracker = town.tracker_with("tracker", &["--private"])?;
-    let _ada = member(&town, "ada", &first_invitation(&tracker)?, Some("music"))?;
+    let _ada = member(&town, "ada", &tracker.first_invitation()?, Some("music"))?;
     let invitation = invite(&town, &["--read-only"])?;
     tree::file(&town.path("own/mine.flac"), 97, 10_000)?;
     let bob = member(&town, "bob", &invitation, Some("own"))?;
@@ -278,7 +284,7 @@ fn who_may_only_read_offers_nothing() -> Result {
 fn a_tracker_that_was_private_stays_so_and_keeps_its_members() -> Result {
     let town = Town::new()?;
     let mut tracker = town.tracker_with("tracker", &["--private"])?;
-    let invitation = first_invitation(&tracker)?;
+    let invitation = tracker.first_invitation()?;
     let ada = member(&town, "ada", &invitation, None)?;
     tracker.kill9()?;
     let offline = admin(&town, &["invite", "ls"])?;

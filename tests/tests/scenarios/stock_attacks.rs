@@ -7,7 +7,7 @@ use potluck_common::namespace::Namespace;
 use potluck_common::wire::index::{Address, Answer, Peers, Publish, Request};
 use potluck_common::wire::{Bounded, Text};
 use potluck_tests::clock::PATIENCE;
-use potluck_tests::siege::Siege;
+use potluck_tests::siege::tracker_endures;
 use potluck_tests::stranger::{Door, Reply, Stranger};
 use potluck_tests::town::{NAMESPACE, Town, Tracker};
 use potluck_tests::{Failure, Result};
@@ -49,15 +49,13 @@ fn throw_away(tracker: &Tracker, count: usize) -> Result<usize> {
 fn identities_that_are_thrown_away_lock_nobody_out() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--limit", "peers-per-namespace=40"])?;
-    let siege = Siege::begin(tracker.process())?;
-    assert!(throw_away(&tracker, 120)? > 40, "the attack did not even begin");
-    let honest = (0..6).map(|number| town.node(&format!("honest {number}")).tracker(&tracker).start_ready()).collect::<Result<Vec<_>>>()?;
-    for node in &honest {
-        node.sees(honest[0].peer_id(), true, PATIENCE)?;
-    }
-    drop(honest);
-    siege.lifted(GROWTH)?;
-    Ok(())
+    let attack = || {
+        assert!(throw_away(&tracker, 120)? > 40, "the attack did not even begin");
+        let comers =
+            (0..6).map(|number| town.node(&format!("comer {number}")).tracker(&tracker).start_ready()).collect::<Result<Vec<_>>>()?;
+        comers.iter().try_for_each(|node| node.sees(comers[0].peer_id(), true, PATIENCE))
+    };
+    tracker_endures(&town, &tracker, None, GROWTH, attack).map(drop)
 }
 
 /// G054 on a private tracker: nobody is let in who is not invited, so nothing is to be filled.
@@ -65,14 +63,15 @@ fn identities_that_are_thrown_away_lock_nobody_out() -> Result {
 fn a_private_tracker_has_no_room_for_identities_without_an_invitation() -> Result {
     let town = Town::new()?;
     let tracker = town.tracker_with("tracker", &["--private"])?;
-    let siege = Siege::begin(tracker.process())?;
-    for _ in 0..40 {
-        let mut eve = Stranger::connect(tracker.address())?;
-        assert!(eve.register(NAMESPACE).is_err());
-        assert!(eve.replay_cookies(NAMESPACE, 1).is_ok_and(|answered| answered == 0));
-    }
-    siege.lifted(GROWTH)?;
-    Ok(())
+    let attack = || {
+        for _ in 0..40 {
+            let mut eve = Stranger::connect(tracker.address())?;
+            assert!(eve.register(NAMESPACE).is_err());
+            assert!(eve.replay_cookies(NAMESPACE, 1).is_ok_and(|answered| answered == 0));
+        }
+        Ok(())
+    };
+    tracker_endures(&town, &tracker, Some(&tracker.first_invitation()?), GROWTH, attack).map(drop)
 }
 
 /// G020: who has somebody's signed record cannot register it.
@@ -103,12 +102,11 @@ fn replays(times: usize) -> Result<(usize, u64)> {
     }
     let mut eve = Stranger::connect(tracker.address())?;
     eve.replay_cookies(NAMESPACE, 1)?;
-    let siege = Siege::begin(tracker.process())?;
-    let answered = eve.replay_cookies(NAMESPACE, times)?;
-    let ada = town.node("ada").tracker(&tracker).start_ready()?;
-    ada.sees(ada.peer_id(), true, PATIENCE)?;
-    drop((ada, members));
-    Ok((answered, siege.lifted(COOKIES)?))
+    tracker_endures(&town, &tracker, None, COOKIES, || {
+        let answered = eve.replay_cookies(NAMESPACE, times)?;
+        drop(members);
+        Ok(answered)
+    })
 }
 
 /// G055, short.
@@ -137,20 +135,21 @@ const HONEST: usize = 100;
 struct Host {
     town: Town,
     tracker: Tracker,
-    is_private: bool,
+    /// Of a private one.
+    invitation: Option<String>,
 }
 
 impl Host {
     fn open() -> Result<Self> {
         let town = Town::new()?;
-        Ok(Self { tracker: town.tracker("tracker")?, town, is_private: false })
+        Ok(Self { tracker: town.tracker("tracker")?, town, invitation: None })
     }
 
     fn private() -> Result<Self> {
         let town = Town::new()?;
         let tracker = town.tracker_with("tracker", &["--private"])?;
-        tracker.process().event("invited", PATIENCE)?; // from here on it takes orders
-        Ok(Self { tracker, town, is_private: true })
+        let invitation = tracker.first_invitation()?; // from here on it takes orders
+        Ok(Self { tracker, town, invitation: Some(invitation) })
     }
 
     /// A stock client that may speak to the tracker: of a private one, a member that has this namespace and no other.
@@ -160,7 +159,7 @@ impl Host {
 
     fn clients(&self, namespace: &str, count: usize) -> Result<Vec<Stranger>> {
         let address = self.tracker.address();
-        if !self.is_private {
+        if self.invitation.is_none() {
             return (0..count).map(|_| Stranger::connect(address)).collect();
         }
         let uses = count.to_string();
@@ -169,6 +168,11 @@ impl Host {
         let made = serde_json::from_slice::<Value>(&output.stdout).map_err(|_| Failure::new(String::from_utf8_lossy(&output.stderr)))?;
         let invitation = made["invitation"].as_str().unwrap_or_default();
         (0..count).map(|_| Stranger::join(invitation, address)).collect()
+    }
+
+    /// Attacks the tracker, and sees that it is what it was.
+    fn endures(&self, attack: impl FnOnce() -> Result) -> Result {
+        tracker_endures(&self.town, &self.tracker, self.invitation.as_deref(), GROWTH, attack).map(drop)
     }
 
     /// Honest peers come, and nearly all of them are let in and told.
@@ -185,45 +189,45 @@ impl Host {
 /// Asks for all namespaces, and guesses.
 fn enumerate(host: &Host) -> Result {
     const KEPT: &str = "a well kept name";
-    let siege = Siege::begin(host.tracker.process())?;
     let mut ada = host.client(KEPT)?;
     ada.register(KEPT)?;
     let mut eve = host.client("eve")?;
     eve.register("eve")?;
     let refused = eve.discover_all().unwrap_err();
     assert!(refused.message().contains("InvalidNamespace"), "{refused}");
-    if host.is_private {
+    if host.invitation.is_some() {
         assert!(eve.discover(KEPT)?.is_empty(), "who guesses right is told no more than who guesses wrong");
     }
     let guesses = (0..10_000).take_while(|guess| eve.discover(&format!("guess {guess}")).is_ok_and(|found| found.is_empty())).count();
     assert!(guesses > 100 && guesses < 10_000, "{guesses} guesses before it was cut off");
     assert_eq!(ada.discover(KEPT)?, [ada.peer_id()], "who knows the name is served");
     host.serves_the_honest()?;
-    siege.lifted(GROWTH)?;
     Ok(())
 }
 
 #[test]
 fn the_namespaces_of_an_open_tracker_are_neither_listed_nor_guessed() -> Result {
-    enumerate(&Host::open()?)
+    let host = Host::open()?;
+    host.endures(|| enumerate(&host))
 }
 
 #[test]
 fn the_namespaces_of_a_private_tracker_are_neither_listed_nor_guessed() -> Result {
-    enumerate(&Host::private()?)
+    let host = Host::private()?;
+    host.endures(|| enumerate(&host))
 }
 
 /// Says by rendezvous and by publishing that it is where somebody else is.
 fn name_a_victim(host: &Host) -> Result {
-    let siege = Siege::begin(host.tracker.process())?;
+    const AIMED: &str = "aimed";
     let own = "/ip4/127.0.0.1/tcp/4001";
-    let mut eve = host.client(NAMESPACE)?;
+    let mut eve = host.client(AIMED)?;
     let relay = format!("{own}/p2p/{}/p2p-circuit", Keypair::generate_ed25519().public().to_peer_id());
     for named in [&[VICTIM][..], &[own, VICTIM], &["/dns4/victim.example/tcp/9471"], &["/ip4/224.0.0.251/tcp/9471"], &[&relay]] {
-        let refused = eve.register_at(NAMESPACE, named).unwrap_err();
+        let refused = eve.register_at(AIMED, named).unwrap_err();
         assert!(refused.message().contains("NotAuthorized"), "{named:?}: {refused}");
     }
-    let namespace: Namespace = NAMESPACE.parse()?;
+    let namespace: Namespace = AIMED.parse()?;
     let addresses = Bounded::truncated([VICTIM, own, "/dns4/victim.example/tcp/9471"].map(Address::truncated));
     let publish = Publish {
         namespace: namespace.clone(),
@@ -235,23 +239,24 @@ fn name_a_victim(host: &Host) -> Result {
         changes: Bounded::default(),
     };
     assert!(matches!(eve.say(Door::Index, &encode(&Request::Publish(publish))?)?, Reply::Index(Answer::Published(_))));
-    let mut bob = host.client(NAMESPACE)?;
-    assert!(bob.discover(NAMESPACE)?.is_empty(), "no record with a victim in it is told");
+    let mut bob = host.client(AIMED)?;
+    assert!(bob.discover(AIMED)?.is_empty(), "no record with a victim in it is told");
     let ask = Request::Peers(Peers { namespace, peer: None, after: None, limit: 10 });
     let Reply::Index(Answer::Peers(page)) = bob.say(Door::Index, &encode(&ask)?)? else { return Err(Failure::new("no list of peers")) };
     let told: Vec<String> = page.peers.iter().flat_map(|peer| peer.addresses.iter()).map(|address| address.as_str().to_owned()).collect();
     assert_eq!(told, [own]);
     host.serves_the_honest()?;
-    siege.lifted(GROWTH)?;
     Ok(())
 }
 
 #[test]
 fn an_open_tracker_tells_nobody_to_knock_at_a_strangers_door() -> Result {
-    name_a_victim(&Host::open()?)
+    let host = Host::open()?;
+    host.endures(|| name_a_victim(&host))
 }
 
 #[test]
 fn a_private_tracker_tells_nobody_to_knock_at_a_strangers_door() -> Result {
-    name_a_victim(&Host::private()?)
+    let host = Host::private()?;
+    host.endures(|| name_a_victim(&host))
 }

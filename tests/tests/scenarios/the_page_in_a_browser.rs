@@ -194,7 +194,7 @@ fn the_tracker_is_looked_at_in_a_browser() -> Result {
     let town = Town::new()?;
     album(&town.path("Music"))?;
     let tracker = town.tracker_with("tracker", &["--private", "--page", "127.0.0.1:0"])?;
-    let invitation = tracker.process().event("invited", PATIENCE)?["invitation"].as_str().unwrap_or_default().to_owned();
+    let invitation = tracker.first_invitation()?;
     let member = |name: &str| town.potluck(name, &["join", &invitation])?.ok();
     member("ada")?;
     member("bob")?;

@@ -1,56 +1,27 @@
 //! The tracker tells a public address of a peer only where it sees the peer, or has reached it itself. Played with public addresses, in a
-//! network of its own in which they are this machine's: it takes no rights to make one, but not every system allows it.
-
-use std::process::Command;
+//! network of its own.
 
 use potluck_common::codec::encode;
 use potluck_common::namespace::Namespace;
 use potluck_common::wire::index::{Address, Answer, Peers, Publish, Request};
 use potluck_common::wire::{Bounded, Text};
 use potluck_tests::clock::{PATIENCE, eventually};
-use potluck_tests::programs::Programs;
 use potluck_tests::stranger::{Door, Reply, Stranger};
 use potluck_tests::town::{NAMESPACE, Town};
 use potluck_tests::victim::Victim;
-use potluck_tests::{Failure, Result, tree};
+use potluck_tests::{Failure, Result, network, tree};
 
-/// Says that the test already runs in the network of its own.
-const INSIDE: &str = "POTLUCK_TEST_INSIDE";
-/// Makes the addresses (of documents, RFC 5737 and 3849) this machine's, then becomes the program that is named after it.
-const NETWORK: &str = "ip link set lo up && ip address add 198.51.100.1/32 dev lo && ip address add 2001:db8::7/128 dev lo && \
-                       ip address add 2001:db8::66/128 dev lo && exec \"$0\" \"$@\"";
 /// How often the tracker may look for peers at one IP address within an hour, whoever names it.
 const TRIES: u32 = 3;
 
 /// G043, by way of the tracker.
 #[test]
 fn a_public_address_is_told_where_the_tracker_has_reached_its_peer() -> Result {
-    if std::env::var_os(INSIDE).is_some() {
-        return a_liar_and_an_honest_node_name_addresses();
-    }
-    let network = |program: &std::path::Path| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--net", "sh", "-c", NETWORK]).arg(program);
-        command
-    };
-    if !network("true".as_ref()).output().is_ok_and(|output| output.status.success()) {
-        println!("skipped: this machine does not let a test have a network of its own (`unshare --user --net`)");
+    // addresses of documents: RFC 5737 and 3849
+    let addresses = ["198.51.100.1/32", "2001:db8::7/128", "2001:db8::66/128"];
+    if !network::is_inside(module_path!(), "a_public_address_is_told_where_the_tracker_has_reached_its_peer", &addresses)? {
         return Ok(());
     }
-    let name = format!(
-        "{}::a_public_address_is_told_where_the_tracker_has_reached_its_peer",
-        module_path!().rsplit("::").next().unwrap_or_default()
-    );
-    let mut again = network(&std::env::current_exe()?);
-    again.args(["--exact", &name, "--nocapture"]).env(INSIDE, "1");
-    again.env("POTLUCK_BIN", Programs::get()?.node.parent().ok_or_else(|| Failure::new("a program without a folder"))?);
-    let output = again.output()?;
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    Ok(())
-}
-
-fn a_liar_and_an_honest_node_name_addresses() -> Result {
     let town = Town::new()?;
     tree::file(&town.path("share/first"), 1, 1_000)?;
     let tracker = town.tracker_with("tracker", &["--listen", "/ip4/198.51.100.1/tcp/0"])?;

@@ -15,9 +15,9 @@ use super::engine::Engine;
 use super::filter::Filter;
 use super::names::{Name, Reader};
 use super::order::Order;
-use super::postings::{Bits, List};
+use super::postings::{Bits, List, ones};
 use super::query::Query;
-use super::rank::{self, FOLDER, POPULARITY, Seen, Word};
+use super::rank::{self, FOLDER, POPULARITY, Word};
 use super::relation::DocNo;
 use super::segment::{LEAF_BLOCKS, Place, Segment, key};
 use super::texts::Leaf;
@@ -62,8 +62,6 @@ struct Search<'a> {
     engine: &'a Engine,
     plan: &'a Plan,
     hits: Collector<'a>,
-    /// Which words the name before had.
-    seen: Seen,
     work: usize,
     /// When only the best blocks are read: what is worth less than this does not come on the page.
     least: u32,
@@ -105,7 +103,6 @@ impl Engine {
             engine: self,
             plan,
             hits: Collector::new(self, &plan.filter, after),
-            seen: Seen::new(plan.words.len()),
             work: 0,
             least: 0,
         };
@@ -138,7 +135,7 @@ impl Search<'_> {
         for doc in docs {
             let path = self.engine.path(doc);
             let folded = super::fold::fold(&path);
-            self.look_at(doc, Name { path: path.as_bytes(), folded: folded.as_bytes(), same: 0 });
+            self.look_at(doc, Name { path: path.as_bytes(), folded: folded.as_bytes() });
         }
     }
 
@@ -206,7 +203,12 @@ impl Search<'_> {
     fn read_block(&mut self, segment: &Segment, block: usize, reader: &mut Reader) {
         self.work += BLOCK_COST;
         let Some(first) = first_doc(segment, block) else { return };
-        segment.names.read_block(block, reader, |place, name| self.look_at(first + place as u32, name));
+        segment.names.read_block(block, reader);
+        // Most names that are read have not all words: that is looked at first.
+        let holding = self.plan.words.iter().fold(reader.all(), |among, word| word.holding(reader, among));
+        for place in ones(holding.into()) {
+            self.look_at(first + place as u32, reader.name(place));
+        }
     }
 
     /// Reads a leaf that has no postings: the places of the longest word, found in all its text at once.
@@ -220,7 +222,7 @@ impl Search<'_> {
                 let Some(at) = leaf.all_folded().get(from..).and_then(|text| word.find(text)) else { return };
                 place = leaf.place_of(from + at);
             }
-            self.look_at(first + place as u32, Name { path: leaf.path(place), folded: leaf.folded(place), same: 0 });
+            self.look_at(first + place as u32, Name { path: leaf.path(place), folded: leaf.folded(place) });
             from = leaf.after(place);
             place += 1;
         }
@@ -228,12 +230,8 @@ impl Search<'_> {
 
     /// Takes a document if it fits.
     fn look_at(&mut self, doc: DocNo, name: Name<'_>) {
-        // Most names that are read have not all words: that is looked at first.
-        if !self.seen.holds_all(&self.plan.words, name) {
-            return;
-        }
-        self.work += RANK_COST;
         let Some(found) = rank::find(&self.plan.words, name.folded) else { return };
+        self.work += RANK_COST;
         // What does not come on the page need not be looked up.
         let missing = self.least.saturating_sub(found.points + FOLDER);
         if missing > 0 && (missing > POPULARITY || missing > self.engine.most_popularity(doc)) {

@@ -292,12 +292,14 @@ mod tests {
                 untold -= blocks.len();
                 for (segment, block) in blocks {
                     let first = first_doc(segment, block).unwrap();
-                    segment.names.read_block(block, &mut Reader::default(), |place, name| {
-                        let Some(found) = rank::find(&words, name.folded) else { return };
+                    let mut reader = Reader::default();
+                    segment.names.read_block(block, &mut reader);
+                    for (place, name) in reader.names().enumerate() {
+                        let Some(found) = rank::find(&words, name.folded) else { continue };
                         let (content, _) = engine.relation.content(first + place as u32).unwrap();
                         let worth = found.points + popularity(engine.copies(content)) + FOLDER;
                         assert!(worth <= most, "{texts:?}: {}", String::from_utf8_lossy(name.path));
-                    });
+                    }
                 }
             }
             assert_eq!(untold, 0, "{texts:?}");

@@ -14,7 +14,8 @@
 use memchr::memmem::Finder;
 
 use super::fold::{ends_word, starts_word};
-use super::names::Name;
+use super::names::Reader;
+use super::postings::ones;
 use super::segment::base_start;
 
 /// For a word inside another, in the last component.
@@ -42,6 +43,9 @@ pub(super) const PLACE_STEP: u32 = FOLDER_START + WHOLE - INSIDE_BASE;
 /// What does not depend on words is worth at most this, and a name that leads.
 pub(super) const MOST_PROMISE: u32 = SHORTNESS + POPULARITY;
 
+/// As many names of a block are searched one by one as fast as all of them at once.
+const FEW: u32 = 4;
+
 const _: () = assert!(INSIDE_BASE + 2 * PLACE_STEP == BASE_START + WHOLE, "steps are equal");
 
 /// A word of a query, with the spellings that count as it.
@@ -68,13 +72,12 @@ impl Word {
         self.finders.iter().filter_map(|finder| finder.find(folded)).min()
     }
 
-    /// Where it ends for the first time, when it does not within the first bytes.
-    fn first_end(&self, folded: &[u8], nothing_within: usize) -> Option<usize> {
-        let end = |finder: &Finder<'_>| {
-            let from = (nothing_within + 1).saturating_sub(finder.needle().len()).min(folded.len());
-            folded.get(from..).and_then(|rest| finder.find(rest)).map(|at| from + at + finder.needle().len())
-        };
-        self.finders.iter().filter_map(end).min()
+    /// In which of some names of a block it stands: a bit for each.
+    pub(super) fn holding(&self, block: &Reader, among: u16) -> u16 {
+        if among.count_ones() <= FEW {
+            return ones(among.into()).filter(|place| self.is_in(block.name(*place).folded)).fold(0, |holding, place| holding | 1 << place);
+        }
+        self.finders.iter().fold(0, |holding, finder| holding | block.holding(finder)) & among
     }
 
     /// What its best place is worth, and where it ends for the first time; `None` when it is not there.
@@ -119,48 +122,6 @@ pub(super) struct Match {
     pub(super) folder_end: Option<usize>,
 }
 
-/// Which words stand in the names of a block, read one after another: of a name that begins like the one before it only the rest is
-/// searched.
-#[derive(Debug)]
-pub(super) struct Seen(Vec<Sight>);
-
-/// What is known of one word in the name that was read last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    /// It ends here for the first time.
-    EndsAt(usize),
-    /// It does not end within so many bytes.
-    NotWithin(usize),
-}
-
-impl Seen {
-    /// Nothing is known of so many words.
-    pub(super) fn new(words: usize) -> Self {
-        Self(vec![Sight::NotWithin(0); words])
-    }
-
-    /// Whether a name holds all words.
-    pub(super) fn holds_all(&mut self, words: &[Word], name: Name<'_>) -> bool {
-        let mut all = true;
-        for (sight, word) in self.0.iter_mut().zip(words) {
-            let nothing_within = match *sight {
-                Sight::EndsAt(end) if end <= name.same => continue,
-                Sight::EndsAt(_) => name.same,
-                Sight::NotWithin(len) => len.min(name.same),
-            };
-            // Once a word is missing the others are not looked for, and what was known of them shrinks to what this name shares.
-            let end = if all { word.first_end(name.folded, nothing_within) } else { None };
-            *sight = match end {
-                Some(end) => Sight::EndsAt(end),
-                None if all => Sight::NotWithin(name.folded.len()),
-                None => Sight::NotWithin(nothing_within),
-            };
-            all &= end.is_some();
-        }
-        all
-    }
-}
-
 /// Looks for all words in a folded path; `None` when one is missing.
 pub(super) fn find(words: &[Word], folded: &[u8]) -> Option<Match> {
     let base = base_start(folded);
@@ -199,7 +160,6 @@ pub(super) fn extension(folded: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names::shared_bytes;
     use super::*;
     use proptest::prelude::*;
 
@@ -234,21 +194,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn names_that_begin_alike_are_searched_as_if_each_were_read_alone(
-            names in prop::collection::vec("[ab]{0,6}", 1..20),
-            words in prop::collection::vec(prop::collection::vec("[ab]{0,3}", 1..3), 0..3),
-        ) {
-            let words: Vec<Word> = words.iter().map(|spellings| Word::new(spellings.iter().map(String::as_str))).collect();
-            let mut seen = Seen::new(words.len());
-            let mut before: &[u8] = &[];
-            for folded in names.iter().map(String::as_bytes) {
-                let name = Name { path: folded, folded, same: shared_bytes(before, folded) };
-                prop_assert_eq!(seen.holds_all(&words, name), words.iter().all(|word| word.is_in(folded)));
-                before = folded;
-            }
-        }
-
         /// What makes it right to stop early.
         #[test]
         fn no_name_is_worth_more_than_was_promised(words in prop::collection::vec("[ab/. ]{1,3}", 1..4), path in "[ab/. ]{1,40}") {

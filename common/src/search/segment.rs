@@ -86,17 +86,16 @@ impl Segment {
         let mut hashes = Vec::with_capacity(LEAF * 4);
         let mut reader = Reader::default();
         let mut keys = Vec::new();
-        let mut before = Vec::new();
         for block in 0..LEAF_BLOCKS {
             keys.clear();
-            before.clear();
-            names.read_block(block, &mut reader, |_, name| {
-                let shared = shared_bytes(&before, name.folded);
-                add_keys(&before, name.folded, shared, &mut keys);
+            names.read_block(block, &mut reader);
+            let mut before: &[u8] = &[];
+            for name in reader.names() {
+                let shared = shared_bytes(before, name.folded);
+                add_keys(before, name.folded, shared, &mut keys);
                 add_words(name.folded, shared, &mut hashes);
-                before.clear();
-                before.extend_from_slice(name.folded);
-            });
+                before = name.folded;
+            }
             keys.sort_unstable();
             keys.dedup();
             pairs.extend(keys.iter().map(|key| u64::from(*key) << 16 | block as u64));

@@ -124,7 +124,9 @@ pub fn check_component(name: &str) -> Result<(), SharePathError> {
     if name.len() > MAX_COMPONENT_BYTES {
         return Err(SharePathError::TooLong);
     }
-    if name.chars().any(|c| c == '/' || c == '\\' || c.is_control()) {
+    let is_forbidden = |byte: &u8| matches!(byte, b'/' | b'\\') || byte.is_ascii_control();
+    // The other control characters, U+0080 to U+009F, are looked for where a name is not ASCII.
+    if name.as_bytes().iter().any(is_forbidden) || !name.is_ascii() && name.chars().any(char::is_control) {
         return Err(SharePathError::ForbiddenCharacter);
     }
     Ok(())

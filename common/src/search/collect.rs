@@ -220,36 +220,42 @@ impl<'a> Collector<'a> {
             let least = last.score;
             found.retain(|candidate| candidate.score >= least);
         }
-        let placed = found.into_iter().map(|candidate| (self.place(&candidate), candidate));
-        let mut placed: Vec<(Cursor, Candidate)> =
-            placed.filter(|(place, _)| self.after.as_ref().is_none_or(|after| after.is_before(place))).collect();
-        placed.sort_unstable_by(|(a, _), (b, _)| a.order(b));
+        let mut placed: Vec<(String, Candidate)> = found.into_iter().map(|candidate| (self.path(&candidate), candidate)).collect();
+        if let Some(after) = self.after.take() {
+            placed.retain(|(path, candidate)| after.is_before(&self.place(path.clone(), candidate)));
+        }
+        placed.sort_unstable_by(|(a_path, a), (b_path, b)| {
+            let keys = || self.key(a).cmp(&self.key(b));
+            b.score.cmp(&a.score).then_with(|| a_path.cmp(b_path)).then_with(keys)
+        });
         let more = placed.len() > limit;
         placed.truncate(limit);
-        let next = placed.last().filter(|_| more).map(|(place, _)| place.text());
-        let hits = placed.into_iter().filter_map(|(place, candidate)| self.hit(place.path, &candidate)).collect();
+        let next = placed.last().filter(|_| more).map(|(path, candidate)| self.place(path.clone(), candidate).text());
+        let hits = placed.into_iter().filter_map(|(path, candidate)| self.hit(path, &candidate)).collect();
         Found { hits, total, more: false, corrected: None, next }
     }
 
-    /// Where a candidate stands in the order of hits.
-    fn place(&self, candidate: &Candidate) -> Cursor {
+    /// The path of a candidate.
+    fn path(&self, candidate: &Candidate) -> String {
         let mut path = self.engine.path(candidate.doc);
-        let key = match candidate.kind {
-            CandidateKind::Folder { len, .. } => {
-                path.truncate(len.into());
-                u128::MAX
-            }
-            CandidateKind::File => self.key(candidate.doc),
-        };
-        Cursor { score: candidate.score, path, key }
+        if let CandidateKind::Folder { len, .. } = candidate.kind {
+            path.truncate(len.into());
+        }
+        path
+    }
+
+    /// Where a candidate stands in the order of hits.
+    fn place(&self, path: String, candidate: &Candidate) -> Cursor {
+        Cursor { score: candidate.score, path, key: self.key(candidate) }
     }
 
     /// Tells apart what has the same path.
-    fn key(&self, doc: DocNo) -> u128 {
+    fn key(&self, candidate: &Candidate) -> u128 {
         let relation = &self.engine.relation;
-        match relation.content(doc) {
-            Some((content, true)) => content_key(&relation.id(content), relation.size(content)),
-            _ => relation.holders(doc).first().map_or(0, |holder| u128::from(self.engine.peers.number(holder.slot).0)),
+        match (candidate.kind, relation.content(candidate.doc)) {
+            (CandidateKind::Folder { .. }, _) => u128::MAX,
+            (_, Some((content, true))) => content_key(&relation.id(content), relation.size(content)),
+            _ => relation.holders(candidate.doc).first().map_or(0, |holder| u128::from(self.engine.peers.number(holder.slot).0)),
         }
     }
 
@@ -267,9 +273,14 @@ impl<'a> Collector<'a> {
         let (sources, held) = self.sources(content);
         let peers = held.chunk_by(|a, b| a.0 == b.0).take(MAX_HOLDERS);
         let holders = peers.filter_map(|same| {
-            let path = same.iter().map(|(_, doc)| self.engine.path(*doc)).min()?;
-            Some((same.first()?.0, SharePath::parse(&path).ok()?))
+            let path = match same {
+                // Who has the same document has it at the same path.
+                [(_, held)] if *held == doc => path.clone(),
+                _ => SharePath::parse(&same.iter().map(|(_, doc)| self.engine.path(*doc)).min()?).ok()?,
+            };
+            Some((same.first()?.0, path))
         });
+        let holders = holders.collect();
         let fitting = relation.holders(doc).iter().filter(|holder| self.filter.fits_holder(self.engine, **holder));
         Some(FoundHit {
             content_id: hashed.then(|| relation.id(content)),
@@ -278,7 +289,7 @@ impl<'a> Collector<'a> {
             size: relation.size(content),
             mtime: fitting.map(|holder| i64::from(holder.mtime)).max().unwrap_or(0),
             sources,
-            holders: holders.collect(),
+            holders,
         })
     }
 

@@ -80,9 +80,9 @@ struct Lines {
 /// What the blocks of a leaf are worth at best, in levels: for short paths and many sources together, and for sources alone.
 #[derive(Debug)]
 pub(super) struct Promise {
-    level: [u8; LEAF_BLOCKS],
+    /// The level of each block, and what its sources are worth in levels: together, since whoever looks at one looks at the other.
+    of_block: [[u8; 2]; LEAF_BLOCKS],
     blocks: [[u64; LEAF_BLOCKS / 64]; LEVELS],
-    popularity: [u8; LEAF_BLOCKS],
     popular: [u64; LEAF_BLOCKS / 64],
 }
 
@@ -195,14 +195,13 @@ impl Texts {
     /// worth `short` at most.
     pub(super) fn most_worth(&self, leaf: u32, block: usize, short: u32) -> u32 {
         let Some(promise) = self.leaves.get(leaf as usize).map(|state| &state.promise) else { return 0 };
-        let popularity = promise.popularity.get(block).map_or(0, |level| u32::from(*level) * LEVEL_POINTS);
-        let together = promise.level.get(block).map_or(0, |level| Promise::most(usize::from(*level).min(LEVELS - 1)));
-        (popularity + short).min(together)
+        let Some([level, popularity]) = promise.of_block.get(block) else { return 0 };
+        (u32::from(*popularity) * LEVEL_POINTS + short).min(Promise::most(usize::from(*level).min(LEVELS - 1)))
     }
 
     /// What a block of a leaf is worth at most for its shortest and most popular name; `None` when it never held any.
     pub(super) fn most_promise(&self, leaf: u32, block: usize) -> Option<u32> {
-        let level = usize::from(*self.leaves.get(leaf as usize)?.promise.level.get(block)?);
+        let level = usize::from(self.leaves.get(leaf as usize)?.promise.of_block.get(block)?[0]);
         (level < LEVELS).then(|| Promise::most(level))
     }
 
@@ -379,9 +378,8 @@ impl Lines {
 impl Default for Promise {
     fn default() -> Self {
         Self {
-            level: [LEVELS as u8; LEAF_BLOCKS],
+            of_block: [[LEVELS as u8, 0]; LEAF_BLOCKS],
             blocks: [[0; LEAF_BLOCKS / 64]; LEVELS],
-            popularity: [0; LEAF_BLOCKS],
             popular: [0; LEAF_BLOCKS / 64],
         }
     }
@@ -389,16 +387,14 @@ impl Default for Promise {
 
 impl Promise {
     fn raise(&mut self, block: usize, popularity: u32, shortness: u32) {
-        let for_sources = popularity.div_ceil(LEVEL_POINTS) as u8;
-        self.popularity[block] = self.popularity[block].max(for_sources);
+        let [before, sources] = &mut self.of_block[block];
+        *sources = (popularity.div_ceil(LEVEL_POINTS) as u8).max(*sources);
         if popularity >= POPULAR {
             self.popular[block / 64] |= 1 << (block % 64);
         }
         let level = (MOST_PROMISE.saturating_sub(popularity + shortness) / LEVEL_POINTS) as u8;
-        let before = self.level[block];
-        if level < before {
-            self.level[block] = level;
-            if let Some(blocks) = self.blocks.get_mut(before as usize) {
+        if level < *before {
+            if let Some(blocks) = self.blocks.get_mut(usize::from(std::mem::replace(before, level))) {
                 blocks[block / 64] &= !(1 << (block % 64));
             }
             self.blocks[level as usize][block / 64] |= 1 << (block % 64);

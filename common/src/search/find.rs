@@ -99,13 +99,7 @@ impl Engine {
     }
 
     fn run(&self, plan: &Plan, only: Option<&[PeerNo]>, after: Option<Cursor>, limit: usize) -> Found {
-        let mut search = Search {
-            engine: self,
-            plan,
-            hits: Collector::new(self, &plan.filter, after),
-            work: 0,
-            least: 0,
-        };
+        let mut search = Search { engine: self, plan, hits: Collector::new(self, &plan.filter, after), work: 0, least: 0 };
         let more = match only {
             Some(only) if only.iter().map(|peer| self.totals(*peer).files).sum::<u64>() <= FEW_FILES as u64 => {
                 search.read_peers(only);

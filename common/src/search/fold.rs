@@ -34,9 +34,20 @@ pub fn fold(text: &str) -> String {
 pub(super) fn fold_into(text: &str, out: &mut String) {
     let start = out.len();
     let table = &*FOLDED;
-    for c in text.chars() {
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if c.is_ascii() {
+            // Most of a name is, whatever else is in it: what comes together is copied together.
+            let (ascii, others) = rest.split_at(rest.bytes().position(|byte| !byte.is_ascii()).unwrap_or(rest.len()));
+            let from = out.len();
+            out.push_str(ascii);
+            out[from..].make_ascii_lowercase();
+            rest = others;
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
         if is_plain(c) {
-            out.push(c.to_ascii_lowercase());
+            out.push(c);
             continue;
         }
         let place = u32::from(c).wrapping_sub(ALPHABETS.start) as usize;
@@ -55,9 +66,9 @@ fn fold_slowly(chars: impl Iterator<Item = char>) -> impl Iterator<Item = char> 
     Unaccented { chars: chars.flat_map(decompose), over: Script::Other }.flat_map(replace).nfc()
 }
 
-/// Whether a character stays as it is but for ASCII case: the bulk of names, spared of the tables of Unicode.
+/// Whether a character stays as it is: spared of the tables of Unicode.
 fn is_plain(c: char) -> bool {
-    matches!(c, '\0'..='\u{7f}' | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fe}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
+    matches!(c, '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fe}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
 }
 
 /// NFKD of one character, without new slashes.

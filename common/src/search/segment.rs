@@ -139,11 +139,14 @@ impl Segment {
 }
 
 impl Words {
-    /// Where a hash is. As hashes are spread evenly, it is near where its size says: two or three looks instead of twenty.
+    /// Where a hash is. As hashes are spread evenly, it is near where its size says, and nearer where the one that is there says:
+    /// three looks instead of twenty.
     fn find(&self, hash: u32) -> Option<usize> {
         let len = self.hashes.len();
         let guess = ((u64::from(hash) * len as u64) >> 32) as usize;
-        let mut reach = 32;
+        let missed = i64::from(hash) - i64::from(*self.hashes.get(guess)?);
+        let guess = guess.saturating_add_signed(((missed * len as i64) >> 32) as isize).min(len);
+        let mut reach = 16;
         loop {
             let (low, high) = (guess.saturating_sub(reach), (guess + reach).min(len));
             let near = self.hashes.get(low..high)?;
@@ -236,8 +239,26 @@ pub(super) fn words_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
     std::iter::from_fn(move || pieces.find(|(_, word)| long_enough(word)))
 }
 
+/// The hash of a word, as far as it has been read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WordHash(u64);
+
+impl WordHash {
+    /// Of nothing.
+    pub(super) const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    /// Of a text that goes on.
+    pub(super) fn then(self, text: &[u8]) -> Self {
+        Self(text.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
+    }
+
+    /// Of a text that ends here.
+    pub(super) fn whole(self) -> u32 {
+        (self.0 ^ self.0 >> 32) as u32
+    }
+}
+
 /// FNV-1a, folded to 32 bits: of 400 guesses at a word in a million about one in ten meets a namesake, which finds nothing.
 pub(super) fn word_hash(word: &[u8]) -> u32 {
-    let hash = word.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    (hash ^ hash >> 32) as u32
+    WordHash::EMPTY.then(word).whole()
 }

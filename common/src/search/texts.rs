@@ -377,11 +377,7 @@ impl Lines {
 
 impl Default for Promise {
     fn default() -> Self {
-        Self {
-            of_block: [[LEVELS as u8, 0]; LEAF_BLOCKS],
-            blocks: [[0; LEAF_BLOCKS / 64]; LEVELS],
-            popular: [0; LEAF_BLOCKS / 64],
-        }
+        Self { of_block: [[LEVELS as u8, 0]; LEAF_BLOCKS], blocks: [[0; LEAF_BLOCKS / 64]; LEVELS], popular: [0; LEAF_BLOCKS / 64] }
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::engine::Engine;
 use super::query::Query;
 use super::rank::Word;
-use super::segment::{Segment, WORD_CHARS, word_hash, words_of};
+use super::segment::{Segment, WORD_CHARS, WordHash, word_hash, words_of};
 
 /// Fewer hits than this are little: other spellings are tried.
 pub(super) const LITTLE: u64 = 200;
@@ -80,14 +80,21 @@ impl Engine {
         // What is no word, and yet found in many names, is a part of words, unless another is far more frequent.
         let found = if own == 0 && total >= FEW { total as u32 } else { own };
         let enough = 1.max(found * MORE_FREQUENT);
+        let edits = edits(&letters);
+        let hashes = hashes(word, &letters, &edits);
         // All segments are asked: a word that is meant may be rare, and stand in a small one only.
-        let known = edits(&letters).into_iter().map(|(edit, likely)| (count(&edit), edit, likely)).filter(|(count, ..)| *count >= enough);
-        let mut known: Vec<(u32, String)> = known
-            .map(|(count, edit, likely)| {
-                let first = if edit.chars().next() == letters.first().copied() { FIRST_LETTER } else { 1 };
-                (count * likely * first, edit)
-            })
-            .collect();
+        let mut counts: Vec<u32> = hashes.iter().map(|hash| scanned.get(hash).copied().unwrap_or(0)).collect();
+        for segment in segments {
+            counts.iter_mut().zip(&hashes).for_each(|(count, hash)| *count += segment.word_count(*hash));
+        }
+        // Two errors may make the same word of one.
+        let mut meant: BTreeMap<String, u32> = BTreeMap::new();
+        for (edit, count) in edits.iter().zip(counts).filter(|(_, count)| *count >= enough) {
+            let likely = meant.entry(edit.apply(&letters)).or_default();
+            *likely = (count * edit.likely).max(*likely);
+        }
+        let first = |edit: &str| if edit.chars().next() == letters.first().copied() { FIRST_LETTER } else { 1 };
+        let mut known: Vec<(u32, String)> = meant.into_iter().map(|(edit, likely)| (likely * first(&edit), edit)).collect();
         known.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         let least = known.first().map_or(0, |(likeliest, _)| likeliest / UNLIKELY);
         known.retain(|(likely, _)| *likely >= least);
@@ -112,27 +119,59 @@ pub fn is_correctable(word: &str) -> bool {
     WORD_CHARS.contains(&word.chars().count()) && word.chars().all(char::is_alphabetic)
 }
 
-/// All texts that a word is one error away from, each with how much likelier that error is than others.
-fn edits(letters: &[char]) -> BTreeMap<String, u32> {
+/// An error that may have been made in a word.
+#[derive(Clone, Copy, Debug)]
+struct Edit {
+    /// Before which letter.
+    at: usize,
+    /// How many letters from there on were not meant.
+    taken: usize,
+    /// What was meant in their place.
+    put: [Option<char>; 2],
+    /// How much likelier it is than others.
+    likely: u32,
+}
+
+impl Edit {
+    /// The word that was meant.
+    fn apply(&self, letters: &[char]) -> String {
+        let (before, after) = (letters.iter().take(self.at), letters.iter().skip(self.at + self.taken));
+        before.chain(self.put.iter().flatten()).chain(after).collect()
+    }
+}
+
+/// All errors that make another word of one.
+fn edits(letters: &[char]) -> Vec<Edit> {
     let alphabet = alphabet(letters);
-    let mut edits = BTreeMap::new();
+    let mut edits = Vec::new();
     for at in 0..=letters.len() {
-        let (before, after) = letters.split_at(at);
-        let mut add = |middle: &[char], after: &[char], likely: u32| {
-            let known = edits.entry(before.iter().chain(middle).chain(after).collect::<String>()).or_insert(likely);
-            *known = likely.max(*known);
-        };
-        if let [first, rest @ ..] = after {
-            add(&[], rest, 1);
-            alphabet.clone().for_each(|letter| add(&[letter], rest, 1));
-            if let [second, rest @ ..] = rest {
-                add(&[*second, *first], rest, FEW_WAYS);
+        let mut add = |taken: usize, put: [Option<char>; 2], likely: u32| edits.push(Edit { at, taken, put, likely });
+        if let Some(first) = letters.get(at) {
+            add(1, [None; 2], 1);
+            alphabet.clone().filter(|letter| letter != first).for_each(|letter| add(1, [Some(letter), None], 1));
+            if let Some(second) = letters.get(at + 1).filter(|second| *second != first) {
+                add(2, [Some(*second), Some(*first)], FEW_WAYS);
             }
         }
-        alphabet.clone().for_each(|letter| add(&[letter], after, FEW_WAYS));
+        alphabet.clone().for_each(|letter| add(0, [Some(letter), None], FEW_WAYS));
     }
-    edits.remove(&letters.iter().collect::<String>());
     edits
+}
+
+/// The hash of the word that each error makes: where they begin alike they are hashed once.
+fn hashes(word: &str, letters: &[char], edits: &[Edit]) -> Vec<u32> {
+    let letter = |hash: WordHash, letter: char| hash.then(letter.encode_utf8(&mut [0; 4]).as_bytes());
+    let mut before = vec![(WordHash::EMPTY, 0)];
+    before.extend(letters.iter().scan((WordHash::EMPTY, 0), |(hash, bytes), next| {
+        (*hash, *bytes) = (letter(*hash, *next), *bytes + next.len_utf8());
+        Some((*hash, *bytes))
+    }));
+    let hash = |edit: &Edit| {
+        let start = before.get(edit.at).map_or(WordHash::EMPTY, |(hash, _)| *hash);
+        let after = before.get(edit.at + edit.taken).and_then(|(_, bytes)| word.as_bytes().get(*bytes..)).unwrap_or_default();
+        edit.put.iter().flatten().fold(start, |hash, put| letter(hash, *put)).then(after).whole()
+    };
+    edits.iter().map(hash).collect()
 }
 
 /// The small letters, as folded, of the script that a word is written in.
@@ -152,18 +191,33 @@ fn alphabet(letters: &[char]) -> std::ops::RangeInclusive<char> {
 mod tests {
     use super::*;
 
+    fn words(word: &str) -> Vec<String> {
+        let letters: Vec<char> = word.chars().collect();
+        edits(&letters).iter().map(|edit| edit.apply(&letters)).collect()
+    }
+
     #[test]
     fn edits_are_all_single_errors_and_not_the_word() {
-        let edits = edits(&['a', 'b', 'c', 'd']);
+        let edits = words("abcd");
         for near in ["abd", "abxcd", "abcde", "xbcd", "bacd", "abdc", "xabcd"] {
-            assert!(edits.contains_key(near), "{near}");
+            assert!(edits.iter().any(|edit| edit == near), "{near}");
         }
-        assert!(!edits.contains_key("abcd") && !edits.contains_key("ab"));
+        assert!(!edits.iter().any(|edit| edit == "abcd" || edit == "ab"));
     }
 
     #[test]
     fn only_letters_of_the_same_alphabet_are_put_in() {
-        assert!(edits(&['м', 'и', 'р', 'а']).contains_key("мирка"));
-        assert_eq!(edits(&['日', '本', '語', '字']).len(), 4 + 3);
+        assert!(words("мира").contains(&"мирка".to_owned()));
+        assert_eq!(words("日本語字").len(), 4 + 3);
+    }
+
+    #[test]
+    fn an_error_has_the_hash_of_the_word_that_it_makes() {
+        for word in ["abba", "мира", "日本語字"] {
+            let letters: Vec<char> = word.chars().collect();
+            let edits = edits(&letters);
+            let known: Vec<u32> = words(word).iter().map(|edit| word_hash(edit.as_bytes())).collect();
+            assert_eq!(hashes(word, &letters, &edits), known, "{word}");
+        }
     }
 }

@@ -41,9 +41,6 @@ const ONE_AT_A_TIME_RATE: f64 = 131_072.0;
 /// What a peer is asked for at most, in seconds of its own rate: what is in flight there is lost to other sources.
 const MOST_SECONDS_IN_FLIGHT: f64 = 2.0;
 
-/// Pieces in flight at most, and one less for each four connections: half a megabyte each stands in the buffers of these.
-const MOST_BY_LANES: u32 = 26;
-
 /// After so many answers, a peer that would not take more asks at once is tried with one more.
 const ANSWERS_BEFORE_ONE_MORE: u32 = 32;
 
@@ -168,7 +165,7 @@ impl Window {
     pub(super) fn set_lanes(&mut self, lanes: u32) {
         self.lanes = lanes;
         if lanes > 1 {
-            self.limit = self.limit.max(shared(lanes)).min(self.most());
+            self.limit = self.limit.max(shared(lanes)).min(self.most);
         }
     }
 
@@ -226,13 +223,8 @@ impl Window {
         };
         self.rate = Some(rate);
         if was_full {
-            self.limit = self.limit_at(rate).min(self.limit.saturating_mul(2)).clamp(1, self.most());
+            self.limit = self.limit_at(rate).min(self.limit.saturating_mul(2)).clamp(1, self.most);
         }
-    }
-
-    /// Most pieces in flight: fewer by many connections, each of which takes memory of its own.
-    fn most(&self) -> u32 {
-        self.most.min(MOST_BY_LANES.saturating_sub(self.lanes / 4))
     }
 
     fn limit_at(&self, rate: f64) -> u32 {
@@ -251,7 +243,7 @@ impl Window {
 
 /// Pieces in flight that keep several connections busy, each of which has a part or two of them.
 fn shared(lanes: u32) -> u32 {
-    lanes / 4 + 6
+    lanes / 2 + 4
 }
 
 /// Whether so many bytes in flight keep a peer busy, in a window of `limit` pieces.

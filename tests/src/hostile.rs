@@ -15,6 +15,7 @@ use futures::StreamExt;
 use libp2p::identity::Keypair;
 use libp2p::request_response::{Event, Message};
 use libp2p::swarm::SwarmEvent;
+use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, Swarm, identify, rendezvous};
 use potluck_common::codec::{PieceAnswer, encode};
 use potluck_common::content_id::ContentId;
@@ -219,6 +220,12 @@ impl Plan {
                     let _ = report.send(Ok(format!("{address}/p2p/{me}"))); // the starter waits, or nobody cares
                     for tracker in &trackers {
                         swarm.dial(tracker.clone())?;
+                    }
+                }
+                SwarmEvent::OutgoingConnectionError { peer_id, .. } => {
+                    // from the port that it listens at: not as long as another connection from there to that tracker is closing
+                    if let Some(tracker) = trackers.iter().find(|tracker| split_peer((*tracker).clone()).1 == peer_id) {
+                        swarm.dial(DialOpts::unknown_peer_id().address(tracker.clone()).allocate_new_port().build())?;
                     }
                 }
                 SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, .. })) if is_tracker(&peer_id) => {

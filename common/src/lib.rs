@@ -23,6 +23,7 @@
 //! | [`certificate`], [`gate`], [`host_limits`], [`handshakes`] | what a private tracker signs; protocols that are not spoken to a stranger; connections by where they come from; ending those that are not through |
 //! | [`failure`], [`accept`], [`web`], [`qr`] | exit codes; clients of a listener, a bounded number; what the pages of both programs share; QR codes |
 //! | [`codec`], [`muxer`], [`identity`], [`transport`] | messages to bytes, streams to frames, the key on disk, the swarm: with the four above the only modules that name libp2p |
+//! | `halves` | two halves of one search at the same time, where a core is idle |
 //!
 //! # Participants
 //!
@@ -34,7 +35,7 @@
 //!
 //! # Deliberately absent
 //!
-//! Tasks of their own (the programs have them), clocks (time is an argument), and any cryptography of our own.
+//! Tasks of their own (the programs have them; one search in two halves is all that is done at once), clocks (time is an argument), and any cryptography of our own.
 
 pub mod accept;
 pub mod buffer;
@@ -46,6 +47,7 @@ pub mod escape;
 pub mod failure;
 pub mod gate;
 pub mod geometry;
+mod halves;
 pub mod handshakes;
 pub mod host_limits;
 pub mod identity;

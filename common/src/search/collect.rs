@@ -16,6 +16,7 @@ use super::rank::{FOLDER, popularity};
 use super::relation::{ContentNo, DocNo, Holder};
 use super::{Found, FoundHit, PeerNo};
 use crate::content_id::ContentId;
+use crate::halves::both;
 use crate::share_path::SharePath;
 use crate::wire::index::{Kind, MAX_HOLDERS};
 
@@ -25,6 +26,11 @@ const MAX_COUNTED: usize = 4096;
 pub(super) const MAX_FOLDER_PEERS: usize = 64;
 /// Files that are added up for the size of one folder. It is told to be at least so big.
 pub(super) const MAX_FOLDER_FILES: usize = 1024;
+
+/// Holders of files that are looked at in the time that it takes to tell of a folder.
+const FOLDER_COST: usize = 200;
+/// Holders of all hits of a page from which on they are told of in two halves: about a third of a millisecond.
+const MUCH_TO_TELL: usize = 2000;
 
 /// Hits of one search.
 pub(super) struct Collector<'a> {
@@ -109,6 +115,46 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// Another for the other half of the same search.
+    pub(super) fn half(&self) -> Self {
+        Self { hasher: self.hasher.clone(), ..Self::new(self.engine, self.filter, self.after.clone()) }
+    }
+
+    /// Takes over what the other half found. A content or a folder that both found is one hit.
+    pub(super) fn join(&mut self, mut other: Self) {
+        // Where each of its hits is here, of those that both found.
+        let mut places: Vec<Option<u32>> = vec![None; other.found.len()];
+        for (content, (there, _)) in &other.contents {
+            places[*there as usize] = self.contents.get(content).map(|(here, _)| *here);
+        }
+        for (folder, there) in &other.folders {
+            places[*there as usize] = self.folders.get(folder).copied();
+        }
+        for (mut candidate, place) in other.found.into_iter().zip(&mut places) {
+            let slots = match candidate.kind {
+                CandidateKind::Folder { peers, .. } => other.folder_peers.get_mut(peers as usize).map(std::mem::take),
+                CandidateKind::File => None,
+            };
+            match (*place, slots) {
+                (Some(here), Some(slots)) => self.improve_folder(here, candidate.score, slots.into_iter()),
+                (Some(here), None) => self.improve(here, candidate),
+                (None, slots) => {
+                    if let (CandidateKind::Folder { peers, .. }, Some(slots)) = (&mut candidate.kind, slots) {
+                        *peers = self.folder_peers.len() as u32;
+                        self.folder_peers.push(slots);
+                    }
+                    *place = Some(self.found.len() as u32);
+                    self.push(candidate);
+                }
+            }
+        }
+        let place = |there: u32| places.get(there as usize).copied().flatten();
+        for (content, (there, popularity)) in other.contents {
+            self.contents.extend(place(there).map(|here| (content, (here, popularity))));
+        }
+        self.folders.extend(other.folders.into_iter().filter_map(|(folder, there)| Some((folder, place(there)?))));
+    }
+
     /// How many hits there are.
     pub(super) fn total(&self) -> usize {
         self.found.len()
@@ -147,11 +193,16 @@ impl<'a> Collector<'a> {
             Slot::Occupied(known) => *known.get(),
         };
         let known = self.found[at as usize];
-        let score = score + popularity;
-        if score > known.score || (score == known.score && self.engine.path(doc) < self.engine.path(known.doc)) {
+        self.improve(at, Candidate { score: score + popularity, doc, ..known });
+    }
+
+    /// Takes a document of a content that has another: the better one stands for it, or the one of the lesser path.
+    fn improve(&mut self, at: u32, with: Candidate) {
+        let known = self.found[at as usize];
+        if with.score > known.score || (with.score == known.score && self.engine.path(with.doc) < self.engine.path(known.doc)) {
             self.count(known.score, -1);
-            self.count(score, 1);
-            self.found[at as usize] = Candidate { score, doc, ..known };
+            self.count(with.score, 1);
+            self.found[at as usize] = with;
         }
     }
 
@@ -173,6 +224,11 @@ impl<'a> Collector<'a> {
                 at
             }
         };
+        self.improve_folder(at, score, holders.map(|holder| holder.slot));
+    }
+
+    /// Takes more of what is known of a folder.
+    fn improve_folder(&mut self, at: u32, score: u32, slots: impl Iterator<Item = u32>) {
         let Some(candidate) = self.found.get_mut(at as usize) else { return };
         let before = candidate.score;
         candidate.score = before.max(score);
@@ -182,9 +238,9 @@ impl<'a> Collector<'a> {
             self.count(score, 1);
         }
         let Some(known) = self.folder_peers.get_mut(peers as usize) else { return };
-        for holder in holders {
-            if known.last() != Some(&holder.slot) && known.len() < MAX_FOLDER_PEERS && !known.contains(&holder.slot) {
-                known.push(holder.slot);
+        for slot in slots {
+            if known.last() != Some(&slot) && known.len() < MAX_FOLDER_PEERS && !known.contains(&slot) {
+                known.push(slot);
             }
         }
     }
@@ -231,8 +287,32 @@ impl<'a> Collector<'a> {
         let more = placed.len() > limit;
         placed.truncate(limit);
         let next = placed.last().filter(|_| more).map(|(path, candidate)| self.place(path.clone(), candidate).text());
-        let hits = placed.into_iter().filter_map(|(path, candidate)| self.hit(path, &candidate)).collect();
-        Found { hits, total, more: false, corrected: None, next }
+        Found { hits: self.hits(placed), total, more: false, corrected: None, next }
+    }
+
+    /// Tells of the hits what a page says. Where that is much, in two halves.
+    fn hits(&self, mut placed: Vec<(String, Candidate)>) -> Vec<FoundHit> {
+        let cost = |candidate: &Candidate| match candidate.kind {
+            CandidateKind::File => self.engine.relation.holders(candidate.doc).len() + 1,
+            CandidateKind::Folder { .. } => FOLDER_COST,
+        };
+        let costs: Vec<usize> = placed.iter().map(|(_, candidate)| cost(candidate)).collect();
+        let all: usize = costs.iter().sum();
+        let told =
+            |placed: Vec<(String, Candidate)>| placed.into_iter().filter_map(|(path, candidate)| self.hit(path, &candidate)).collect();
+        if all < MUCH_TO_TELL {
+            return told(placed);
+        }
+        let mut sum = 0;
+        let middle = costs.iter().position(|cost| {
+            sum += cost;
+            2 * sum >= all
+        });
+        let last = placed.split_off(middle.map_or(0, |middle| middle + 1));
+        let (mut hits, mut rest): (Vec<FoundHit>, Vec<FoundHit>) = Default::default();
+        both(|| hits = told(placed), || rest = told(last));
+        hits.append(&mut rest);
+        hits
     }
 
     /// The path of a candidate.

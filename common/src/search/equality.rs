@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::find::BUDGET;
 use super::{Engine, Found, PeerNo, Query, Scan};
 use crate::content_id::ContentId;
 use crate::share_path::SharePath;
@@ -68,15 +69,31 @@ impl Both {
         }
         if !found.more {
             assert_eq!(found, known, "{text}");
-            assert_eq!(self.pages(&query, only, page), known.hits, "{text}");
+            assert_eq!(self.pages(&query, only, page, BUDGET), known.hits, "{text}");
+        }
+        for budget in [500, 4_000, 32_000] {
+            self.divided_search_is_equal(&query, only, page, budget, &known);
         }
     }
 
-    fn pages(&self, query: &Query, only: Option<&[PeerNo]>, page: usize) -> Vec<super::FoundHit> {
+    /// With less work than it takes to read all that may fit, a search is divided. It finds the same each time, whether the halves
+    /// run at once or not, and it finds all where the work suffices. True if it did.
+    fn divided_search_is_equal(&self, query: &Query, only: Option<&[PeerNo]>, page: usize, budget: usize, known: &Found) -> bool {
+        let found = self.engine.search_with(query, only, None, 100_000, NOW, budget);
+        assert_eq!(found, self.engine.search_with(query, only, None, 100_000, NOW, budget), "{query:?} {budget}");
+        if found.more || found.corrected.is_some() {
+            return false;
+        }
+        assert_eq!(&found, known, "{query:?} {budget}");
+        assert_eq!(self.pages(query, only, page, budget), known.hits, "{query:?} {budget}");
+        true
+    }
+
+    fn pages(&self, query: &Query, only: Option<&[PeerNo]>, page: usize, budget: usize) -> Vec<super::FoundHit> {
         let mut hits = Vec::new();
         let mut after = None;
         loop {
-            let Found { hits: mut more, next, .. } = self.engine.search(query, only, after.as_deref(), page, NOW);
+            let Found { hits: mut more, next, .. } = self.engine.search_with(query, only, after.as_deref(), page, NOW, budget);
             hits.append(&mut more);
             after = next;
             if after.is_none() {
@@ -231,6 +248,13 @@ fn joined_segments_tell_what_a_scan_tells_before_and_after_most_peers_are_forgot
     assert!(both.engine.texts.segments().any(|(_, segment)| segment.leaves.len() >= 16));
     let queries = ["love night", "日本 39", "live 7 mp3", "docs summer 11", "e\u{301}te\u{301}/3 lib", "zz", "night", "l", "li"];
     queries.iter().for_each(|query| both.searches_are_equal(query, None, 50));
+    // A text of one byte may be in any block: with less work than to read and to rank all names it is divided, and has enough.
+    let blocks: usize = both.engine.texts.segments().map(|(_, segment)| segment.blocks()).sum();
+    for text in ["7", "v", "b", "ext:png v"] {
+        let query = Query::parse(text);
+        let known = both.scan.search(&query, None, None, 100_000, NOW);
+        assert!(known.total > 1000 && both.divided_search_is_equal(&query, None, 500, blocks * 100, &known), "{text}");
+    }
     let before = both.engine.heap_bytes();
     (0..36).for_each(|peer| both.take(&Step::Forget(peer)));
     both.take(&Step::Maintain);

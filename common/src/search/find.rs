@@ -4,11 +4,15 @@
 //!    of names (`ext:`) narrows it.
 //! 2. *Order.* Where the candidates are few, all are read. Where they are more than [`BUDGET`] allows, the best are read first:
 //!    [`Order`] tells what each can be worth at most. It ends when the page is full of hits that are worth more than any that
-//!    can follow, or when the budget is spent; then `more` says that there are more hits than were counted.
+//!    can follow, or when the budget is spent; then `more` says that there are more hits than were counted. The segments are dealt
+//!    out to two halves, which two cores read at the same time where one is idle.
 //! 3. *Verification.* Names are read, folded and compared; who holds them is looked up; the rest is the
 //!    [`Collector`](super::collect::Collector)'s.
 //!
-//! The budget is counted in work, not in time: a search finds the same whatever else the machine does.
+//! The budget is counted in work, not in time, and the halves are the same wherever they are read: a search finds the same whatever
+//! else the machine does.
+
+use std::cmp::Reverse;
 
 use super::collect::{Collector, Cursor};
 use super::engine::Engine;
@@ -22,10 +26,11 @@ use super::relation::DocNo;
 use super::segment::{LEAF_BLOCKS, Place, Segment, key};
 use super::texts::Leaf;
 use super::{Found, PeerNo};
+use crate::halves::{AtWork, both};
 
 /// Work that one search may do, in steps of some 150 ns: reading a block is [`BLOCK_COST`], a name that holds all words is
 /// [`RANK_COST`], a document that fits is [`HIT_COST`].
-const BUDGET: usize = 40_000;
+pub(super) const BUDGET: usize = 40_000;
 /// Reading and comparing 16 names.
 const BLOCK_COST: usize = 16;
 /// Telling what a name is worth.
@@ -34,6 +39,8 @@ const RANK_COST: usize = 2;
 const HIT_COST: usize = 6;
 /// Hits that are counted before a search may end early: so that `200+` is said and not `60+`.
 const MIN_COUNTED: usize = 200;
+/// What part of its work a half does before it meets the other: one of so many.
+const FIRST: usize = 4;
 /// Blocks that are asked of the memory at once.
 const TOUCHED: usize = 16;
 /// Where only some peers are searched and have so few files together, their files are read one by one.
@@ -63,8 +70,12 @@ struct Search<'a> {
     plan: &'a Plan,
     hits: Collector<'a>,
     work: usize,
+    /// The work that may be done.
+    budget: usize,
     /// When only the best blocks are read: what is worth less than this does not come on the page.
     least: u32,
+    /// Whether something was left out.
+    more: bool,
 }
 
 impl Engine {
@@ -84,7 +95,17 @@ impl Engine {
         self.search_with(query, only, after, limit, now, usize::MAX)
     }
 
-    fn search_with(&self, query: &Query, only: Option<&[PeerNo]>, after: Option<&str>, limit: usize, now: i64, budget: usize) -> Found {
+    /// [`search`](Self::search) with as much work as is said.
+    pub(super) fn search_with(
+        &self,
+        query: &Query,
+        only: Option<&[PeerNo]>,
+        after: Option<&str>,
+        limit: usize,
+        now: i64,
+        budget: usize,
+    ) -> Found {
+        let _at_work = AtWork::begin();
         let after = after.and_then(Cursor::parse);
         let words = query.words.iter().map(|word| Word::new([word.as_str()])).collect();
         let plan = Plan::new(words, query, Filter::new(self, query, only, now), budget);
@@ -99,15 +120,15 @@ impl Engine {
     }
 
     fn run(&self, plan: &Plan, only: Option<&[PeerNo]>, after: Option<Cursor>, limit: usize) -> Found {
-        let mut search = Search { engine: self, plan, hits: Collector::new(self, &plan.filter, after), work: 0, least: 0 };
-        let more = match only {
+        let hits = Collector::new(self, &plan.filter, after);
+        let mut search = Search { engine: self, plan, hits, work: 0, budget: plan.budget, least: 0, more: false };
+        match only {
             Some(only) if only.iter().map(|peer| self.totals(*peer).files).sum::<u64>() <= FEW_FILES as u64 => {
                 search.read_peers(only);
-                false
             }
             _ => search.read_all(limit),
-        };
-        Found { more, ..search.hits.page(limit) }
+        }
+        Found { more: search.more, ..search.hits.page(limit) }
     }
 }
 
@@ -119,7 +140,7 @@ impl Plan {
     }
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     /// Reads the files of a few peers.
     fn read_peers(&mut self, only: &[PeerNo]) {
         let slots = only.iter().filter_map(|peer| self.engine.peers.slot(*peer)).filter(|slot| self.engine.peers.is_online(*slot));
@@ -133,19 +154,53 @@ impl Search<'_> {
         }
     }
 
-    /// Reads of the segments what the budget allows, and the scanned leaves. True when something was left out.
-    fn read_all(&mut self, limit: usize) -> bool {
+    /// Reads of the segments what the budget allows, and the scanned leaves.
+    fn read_all(&mut self, limit: usize) {
         let parts: Vec<Part<'_>> = self.engine.texts.segments().filter_map(|(_, segment)| Part::new(segment, self.plan)).collect();
         let blocks: usize = parts.iter().map(|part| part.candidates.count()).sum();
-        if blocks * (BLOCK_COST + (RANK_COST + HIT_COST) * super::names::BLOCK) <= self.plan.budget {
+        if blocks * (BLOCK_COST + (RANK_COST + HIT_COST) * super::names::BLOCK) <= self.budget {
             let all: Vec<_> = parts.iter().flat_map(|part| part.candidates.iter().map(|block| (part.segment, block))).collect();
             self.read_blocks(&all, &mut Reader::default());
             self.scan_leaves();
-            return false;
+            return;
         }
-        let more = self.read_best(parts, limit);
-        self.scan_leaves();
-        more
+        self.read_halves(parts, limit);
+        self.more |= self.least > 0;
+    }
+
+    /// Reads the best blocks of two halves, each with its own share of the budget: at the same time where a core is idle, else one
+    /// after the other. Neither half knows of the other while they are read, so that both ways find the same.
+    ///
+    /// They meet once before the end: when each has read a part, or its half of the page seems to be full. Together they know then what
+    /// does not come on the page, which often is all that is left.
+    fn read_halves(&mut self, parts: Vec<Part<'a>>, limit: usize) {
+        let [(our_parts, our_blocks), (their_parts, their_blocks)] = dealt(parts);
+        let their_budget = (self.budget as u128 * their_blocks as u128 / (our_blocks + their_blocks).max(1) as u128) as usize;
+        let mut other = Search { hits: self.hits.half(), budget: their_budget, ..*self };
+        self.budget -= their_budget;
+        let (mut ours, mut theirs) = (None, None);
+        both(|| ours = Some(self.begin(our_parts, limit)), || theirs = Some(other.begin(their_parts, limit)));
+        let (Some(mut ours), Some(mut theirs)) = (ours, theirs) else { return };
+        let found = std::mem::replace(&mut other.hits, self.hits.half());
+        self.hits.join(found);
+        self.raise_least(limit);
+        self.least = self.least.max(other.least);
+        other.least = self.least;
+        let goes_on = |half: &Self, order: &Order<'_>| half.work < half.budget && order.most().is_some_and(|most| most >= half.least);
+        let both_go_on = goes_on(self, &ours) && goes_on(&other, &theirs);
+        let mut read_ours = || self.read_best(&mut ours, limit, false);
+        let mut read_theirs = || {
+            other.read_best(&mut theirs, limit, false);
+            other.scan_leaves();
+        };
+        if both_go_on {
+            both(read_ours, read_theirs);
+        } else {
+            read_ours();
+            read_theirs();
+        }
+        self.hits.join(other.hits);
+        self.more |= other.more | ours.most().or(theirs.most()).is_some();
     }
 
     /// Reads the leaves that have no postings yet: after the others, as most of what they hold does not come on a page that is full.
@@ -155,21 +210,36 @@ impl Search<'_> {
         }
     }
 
-    /// Reads blocks in the order of what they are worth at most.
-    fn read_best(&mut self, parts: Vec<Part<'_>>, limit: usize) -> bool {
+    /// Puts the blocks of a half in order, and reads the first of them.
+    fn begin(&mut self, parts: Vec<Part<'a>>, limit: usize) -> Order<'a> {
+        let mut order = Order::new(self.engine, &self.plan.words, parts, self.budget / BLOCK_COST);
+        self.read_best(&mut order, limit, true);
+        order
+    }
+
+    /// Reads blocks in the order of what they are worth at most, while they may be worth a place on the page and the budget lasts. At
+    /// `first` no longer than it takes to know about what the page will be.
+    fn read_best(&mut self, order: &mut Order<'_>, limit: usize, first: bool) {
         let mut reader = Reader::default();
-        for (most, blocks) in Order::new(self.engine, &self.plan.words, parts, self.plan.budget / BLOCK_COST) {
-            if self.plan.budget < usize::MAX && self.hits.total() >= MIN_COUNTED {
-                self.least = self.hits.score_at(limit);
-                if self.least > most {
-                    return true;
-                }
+        while let Some(most) = order.most() {
+            self.raise_least(limit);
+            let seems_full = || self.hits.total() >= MIN_COUNTED / 2 && self.hits.score_at(limit / 2) > most;
+            if self.least > most || (first && (self.work >= self.budget / FIRST || seems_full())) {
+                return;
             }
+            let Some((_, blocks)) = order.next() else { return };
             if !self.read_blocks(&blocks, &mut reader) {
-                return true;
+                self.more = true;
+                return;
             }
         }
-        self.least > 0
+    }
+
+    /// What is known of the page so far tells what does not come on it.
+    fn raise_least(&mut self, limit: usize) {
+        if self.hits.total() >= MIN_COUNTED {
+            self.least = self.hits.score_at(limit).max(self.least);
+        }
     }
 
     /// Reads blocks until the budget is spent. False if it was.
@@ -179,7 +249,7 @@ impl Search<'_> {
             let touched = batch.iter().fold(0, |sum, (segment, block)| sum ^ self.touch(segment, *block));
             std::hint::black_box(touched);
             for (segment, block) in batch {
-                if self.work >= self.plan.budget {
+                if self.work >= self.budget {
                     return false;
                 }
                 self.read_block(segment, *block, reader);
@@ -261,6 +331,18 @@ impl Search<'_> {
             self.hits.folder(doc, path_of_folder(name, end), points, holders);
         }
     }
+}
+
+/// Deals parts out to two halves, about as many blocks to each, with how many they are; the second has the fewer.
+fn dealt(mut parts: Vec<Part<'_>>) -> [(Vec<Part<'_>>, usize); 2] {
+    parts.sort_by_cached_key(|part| Reverse(part.candidates.count()));
+    let [mut ours, mut theirs] = [(Vec::new(), 0), (Vec::new(), 0)];
+    for part in parts {
+        let half = if ours.1 <= theirs.1 { &mut ours } else { &mut theirs };
+        half.1 += part.candidates.count();
+        half.0.push(part);
+    }
+    if ours.1 < theirs.1 { [theirs, ours] } else { [ours, theirs] }
 }
 
 /// The first document of a block.

@@ -1,4 +1,4 @@
-//! The file index and its search. Pure: no I/O, no clock, no libp2p.
+//! The file index and its search. Pure: no I/O, no clock, no libp2p; a second core, where one is idle, only makes it faster.
 //!
 //! A tracker keeps one [`Index`] a namespace over the files of all its peers, a node one over its own shares. An index
 //! knows peers by a small number, [`PeerNo`], that its owner gives out and may give out again after

@@ -72,6 +72,12 @@ impl<'a> Order<'a> {
         this
     }
 
+    /// What the next blocks are worth at most; `None` when all are told.
+    pub(super) fn most(&self) -> Option<u32> {
+        let bucket = self.buckets.len().checked_sub(1).map(|worth| worth as u32);
+        bucket.max(self.rest.last().map(|(worth, ..)| *worth))
+    }
+
     /// What any block is worth at most, but for steps and promise.
     fn base(&self) -> u32 {
         // A word that begins with punctuation may lead, but starts no word.
@@ -93,25 +99,31 @@ impl<'a> Order<'a> {
         if !found {
             return 0;
         }
-        let started =
-            |at: usize| starts.iter().fold(0, |any, starts| any | starts.leads.0[at] | starts.within.0[at]) & part.candidates.0[at];
-        let only_popular = share == 0 || (0..part.candidates.0.len()).map(|at| started(at).count_ones() as usize).sum::<usize>() > share;
+        let mut started = Bits(vec![0; part.candidates.0.len()]);
+        for starts in starts.iter() {
+            started.or(&starts.leads);
+            started.or(&starts.within);
+        }
+        started.and(&part.candidates);
+        let only_popular = share == 0 || started.count() > share;
         let mut sorted = 0;
-        for (place, leaf) in segment.leaves.iter().enumerate() {
-            let (popular, first) = (texts.popular(*leaf), place * LEAF_BLOCKS / 64);
-            for at in first..first + LEAF_BLOCKS / 64 {
-                let any = started(at);
-                let any = if only_popular { any & popular.get(at - first).copied().unwrap_or(0) } else { any };
+        for (place, (leaf, started)) in segment.leaves.iter().zip(started.0.chunks(LEAF_BLOCKS / 64)).enumerate() {
+            if started.iter().all(|word| *word == 0) {
+                continue;
+            }
+            let popular = texts.popular(*leaf).iter().map(|popular| if only_popular { *popular } else { u64::MAX });
+            for (at, any) in started.iter().zip(popular).map(|(started, popular)| started & popular).enumerate() {
+                let word = place * LEAF_BLOCKS / 64 + at;
                 for bit in ones(any) {
-                    let is_in = |bits: &Bits| (bits.0[at] >> bit & 1) as u32;
-                    let mut worth = base + texts.most_worth(*leaf, (at - first) * 64 + bit, short);
+                    let is_in = |bits: &Bits| (bits.0[word] >> bit & 1) as u32;
+                    let mut worth = base + texts.most_worth(*leaf, at * 64 + bit, short);
                     let mut leads = 0;
                     for (starts, folder) in starts.iter().zip(folders) {
                         let in_base = is_in(&starts.leads) | is_in(&starts.within);
                         worth += PLACE_STEP * (2 * in_base).max(is_in(folder));
                         leads |= is_in(&starts.leads);
                     }
-                    put(&mut self.buckets, worth + LEADS * leads, number, at * 64 + bit);
+                    put(&mut self.buckets, worth + LEADS * leads, number, word * 64 + bit);
                     sorted += 1;
                 }
             }

@@ -342,7 +342,7 @@ impl Listing<'_> {
             table.set_state(name, ShareState::Hashing);
         });
         tell_if_indexed(&work.shares, &work.queue, &work.events);
-        work.shares.settle_index();
+        work.shares.settle();
     }
 }
 
@@ -398,5 +398,6 @@ fn tell_if_indexed(shares: &Shares, queue: &Queue, events: &broadcast::Sender<Ev
     if newly {
         let (files, bytes, _) = shares.totals(&Reader::Me);
         let _ = events.send(Event::Indexed { files, bytes });
+        shares.settle();
     }
 }

@@ -144,15 +144,22 @@ impl Shares {
         result
     }
 
-    /// Keeps the indexes small and fast while files are put into them: see [`settle_index`](Self::settle_index).
+    /// Keeps the indexes small and fast while files are put into them: see [`settle`](Self::settle).
     pub(crate) fn tend_index(&self) {
         self.tend_all(Index::next_job);
     }
 
-    /// Makes the indexes as small and fast as can be, when no more files are expected for a while: joins their segments off the lock,
-    /// tidies them in short steps. Takes what time it needs; for threads that may.
-    pub(crate) fn settle_index(&self) {
+    /// Makes the tables as small and fast as can be, when no changes are expected for a while: joins the segments of the indexes off the
+    /// lock, tidies them in short steps, and gives back the room for more. Takes what time it needs; for threads that may.
+    pub(crate) fn settle(&self) {
         self.tend_all(|index| index.next_job().or_else(|| index.settling_job()));
+        let mut table = self.lock();
+        let Table { journal, index, shares, .. } = &mut *table;
+        let shelves = shares.values_mut().filter_map(|share| share.shelf.as_mut()).map(|shelf| (&mut shelf.journal, &mut shelf.index));
+        for (journal, index) in shelves.chain([(journal, index)]) {
+            journal.trim();
+            index.trim();
+        }
     }
 
     fn tend_all(&self, next: fn(&mut Index) -> Option<Job>) {

@@ -35,7 +35,12 @@ impl<T> Chunks<T> {
     /// Adds a row, whose number is the length before.
     pub fn push(&mut self, row: T) {
         match self.pieces.last_mut() {
-            Some(piece) if piece.len() < CHUNK => piece.push(row),
+            Some(piece) if piece.len() < CHUNK => {
+                if piece.len() == piece.capacity() {
+                    piece.reserve_exact(piece.len().max(4).min(CHUNK - piece.len()));
+                }
+                piece.push(row);
+            }
             // The first piece grows as a vector does: a node that shares ten files holds ten rows.
             Some(_) => {
                 let mut piece = Vec::with_capacity(CHUNK);
@@ -45,6 +50,12 @@ impl<T> Chunks<T> {
             None => self.pieces.push(vec![row]),
         }
         self.len += 1;
+    }
+
+    /// Gives back the room for more rows, for who expects none for a while: the next one makes new room.
+    pub fn trim(&mut self) {
+        self.pieces.iter_mut().for_each(Vec::shrink_to_fit);
+        self.pieces.shrink_to_fit();
     }
 
     /// All rows, in the order of their numbers.
@@ -90,5 +101,18 @@ mod tests {
         assert_eq!(rows.run(20_000, 2), [7, 20_001]);
         rows.run_mut(16_384, 4).fill(1);
         assert_eq!(rows[16_387], 1);
+    }
+
+    #[test]
+    fn a_table_that_was_trimmed_has_no_room_to_spare_and_grows_on() {
+        let mut rows = Chunks::default();
+        for row in 0..40_000u32 {
+            rows.push(row);
+            if row % 1000 == 5 {
+                rows.trim();
+                assert!(rows.pieces.iter().all(|piece| piece.capacity() == piece.len()));
+            }
+        }
+        assert!(rows.iter().copied().eq(0..40_000) && rows.pieces.iter().all(|piece| piece.capacity() <= CHUNK));
     }
 }

@@ -306,6 +306,13 @@ impl Relation {
         self.docs[to].holder = std::mem::replace(&mut self.docs[from].holder, Holder::NONE);
     }
 
+    /// Gives back the room for more rows.
+    pub(super) fn trim(&mut self) {
+        self.contents.trim();
+        self.ids.trim();
+        self.docs.trim();
+    }
+
     /// Bytes on the heap, by what they are for.
     pub(super) fn heap_parts(&self) -> [(&'static str, usize); 4] {
         [

@@ -131,6 +131,11 @@ impl Journal {
         }
     }
 
+    /// Gives back the room for more lines, when none are expected for a while.
+    pub fn trim(&mut self) {
+        self.lines.trim();
+    }
+
     /// The epoch of its revisions.
     #[must_use]
     pub fn epoch(&self) -> u64 {

@@ -112,7 +112,7 @@ impl Shares {
             }
         }
         self.lock().is_filling = false;
-        self.settle_index();
+        self.settle();
     }
 }
 

@@ -14,9 +14,9 @@ use rustix::fs::{FlockOperation, flock};
 pub(super) const SCHEMA: u32 = 1;
 /// Name of the lock file: held by the one process that runs on the data folder.
 pub(super) const LOCK: &str = "lock";
-/// Memory for database pages (2 MiB): the upper levels of the tree of a million files and room for a batch. With 8 MiB a million files
+/// Memory for database pages (512 KiB): the upper levels of the tree of a million files and room for a batch. With 8 MiB a million files
 /// are hashed in as much processor time, and an idle node holds 6 MiB more for ever.
-const CACHE_BYTES: usize = 2 << 20;
+const CACHE_BYTES: usize = 512 << 10;
 /// Most broken databases that are kept aside.
 const MAX_BROKEN: u32 = 1_000;
 

@@ -93,6 +93,12 @@ impl Files {
         by_content.reserve(files, |row| hasher.hash_one(rows[row].content));
     }
 
+    /// Gives back the room for more files, when none are expected for a while.
+    pub(super) fn trim(&mut self) {
+        self.rows.trim();
+        self.names.pieces.last_mut().into_iter().for_each(Vec::shrink_to_fit);
+    }
+
     /// The file of a path, be it removed.
     pub(super) fn find(&self, path: &str) -> Option<FileNo> {
         let (folder, name) = split(path);

@@ -16,7 +16,6 @@ use super::rank::{FOLDER, popularity};
 use super::relation::{ContentNo, DocNo, Holder};
 use super::{Found, FoundHit, PeerNo};
 use crate::content_id::ContentId;
-use crate::halves::both;
 use crate::share_path::SharePath;
 use crate::wire::index::{Kind, MAX_HOLDERS};
 
@@ -310,7 +309,7 @@ impl<'a> Collector<'a> {
         });
         let last = placed.split_off(middle.map_or(0, |middle| middle + 1));
         let (mut hits, mut rest): (Vec<FoundHit>, Vec<FoundHit>) = Default::default();
-        both(|| hits = told(placed), || rest = told(last));
+        self.engine.both(|| hits = told(placed), || rest = told(last));
         hits.append(&mut rest);
         hits
     }

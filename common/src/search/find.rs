@@ -39,6 +39,9 @@ const RANK_COST: usize = 2;
 const HIT_COST: usize = 6;
 /// Hits that are counted before a search may end early: so that `200+` is said and not `60+`.
 const MIN_COUNTED: usize = 200;
+/// Documents from which on another core is woken for a half: among fewer, the sixteenth of a millisecond that this takes is much of what
+/// it saves. Tests do it always.
+const WORTH_A_CORE: usize = if cfg!(test) { 0 } else { 2_000_000 };
 /// What part of its work a half does before it meets the other: one of so many.
 const FIRST: usize = 4;
 /// Blocks that are asked of the memory at once.
@@ -119,6 +122,16 @@ impl Engine {
         if better.total > found.total { Found { corrected: Some(corrected), ..better } } else { found }
     }
 
+    /// Does two halves of a search: at the same time where a core is idle, and the index so large that it pays to wake it.
+    pub(super) fn both(&self, ours: impl FnOnce(), theirs: impl FnOnce() + Send) {
+        if self.relation.documents() < WORTH_A_CORE {
+            ours();
+            theirs();
+        } else {
+            both(ours, theirs);
+        }
+    }
+
     fn run(&self, plan: &Plan, only: Option<&[PeerNo]>, after: Option<Cursor>, limit: usize) -> Found {
         let hits = Collector::new(self, &plan.filter, after);
         let mut search = Search { engine: self, plan, hits, work: 0, budget: plan.budget, least: 0, more: false };
@@ -178,8 +191,9 @@ impl<'a> Search<'a> {
         let their_budget = (self.budget as u128 * their_blocks as u128 / (our_blocks + their_blocks).max(1) as u128) as usize;
         let mut other = Search { hits: self.hits.half(), budget: their_budget, ..*self };
         self.budget -= their_budget;
+        let engine = self.engine;
         let (mut ours, mut theirs) = (None, None);
-        both(|| ours = Some(self.begin(our_parts, limit)), || theirs = Some(other.begin(their_parts, limit)));
+        engine.both(|| ours = Some(self.begin(our_parts, limit)), || theirs = Some(other.begin(their_parts, limit)));
         let (Some(mut ours), Some(mut theirs)) = (ours, theirs) else { return };
         let found = std::mem::replace(&mut other.hits, self.hits.half());
         self.hits.join(found);
@@ -194,7 +208,7 @@ impl<'a> Search<'a> {
             other.scan_leaves();
         };
         if both_go_on {
-            both(read_ours, read_theirs);
+            engine.both(read_ours, read_theirs);
         } else {
             read_ours();
             read_theirs();

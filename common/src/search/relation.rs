@@ -306,6 +306,11 @@ impl Relation {
         self.docs[to].holder = std::mem::replace(&mut self.docs[from].holder, Holder::NONE);
     }
 
+    /// How many numbers of documents were given out.
+    pub(super) fn documents(&self) -> usize {
+        self.docs.len()
+    }
+
     /// Gives back the room for more rows.
     pub(super) fn trim(&mut self) {
         self.contents.trim();

@@ -41,7 +41,7 @@ const HIT_COST: usize = 6;
 const MIN_COUNTED: usize = 200;
 /// Documents from which on another core is woken for a half: among fewer, the sixteenth of a millisecond that this takes is much of what
 /// it saves. Tests do it always.
-const WORTH_A_CORE: usize = if cfg!(test) { 0 } else { 2_000_000 };
+const WORTH_A_CORE: usize = if cfg!(test) { 1 } else { 2_000_000 };
 /// What part of its work a half does before it meets the other: one of so many.
 const FIRST: usize = 4;
 /// Blocks that are asked of the memory at once.

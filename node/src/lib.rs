@@ -81,6 +81,7 @@ pub mod limits;
 mod membership;
 pub mod net;
 pub mod node;
+pub mod one_arena;
 pub mod output;
 mod progress;
 mod reading;

@@ -8,7 +8,7 @@ use potluck_node::console::Console;
 use potluck_node::error::{CommandError, Failure};
 use potluck_node::executor::Broken;
 use potluck_node::run::Next;
-use potluck_node::{again, fast_copies, output, run};
+use potluck_node::{again, fast_copies, one_arena, output, run};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -69,6 +69,7 @@ fn read() -> Result<(Launch, Cli), Ended> {
 fn start(launch: Launch, cli: Cli, console: &Console) -> Result<Next, Broken> {
     log_to(console, &cli)?;
     if matches!(cli.verb, Verb::Node(_)) {
+        one_arena::ensure();
         give_back_memory();
     }
     let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MOST_NETWORK_THREADS));

@@ -158,12 +158,46 @@ impl Engine {
 fn discard(shelf: &Arc<Shelf>) {
     let shelf = Arc::clone(shelf);
     debug_assert_eq!(shelf.purpose, Purpose::Stream);
-    tokio::task::spawn_blocking(move || {
-        if let Some(part) = shelf.open_part()
-            && let Err(error) = part.discard()
-        {
-            tracing::debug!(%error, "the file of a stream is not deleted"); // the next start does it
-        }
-        shelf.close();
-    });
+    tokio::task::spawn_blocking(move || delete(&shelf));
+}
+
+/// Deletes the file, and has no piece that comes later make it anew. Blocks.
+fn delete(shelf: &Shelf) {
+    if let Some(part) = shelf.abandon()
+        && let Err(error) = part.discard()
+    {
+        tracing::debug!(%error, "the file of a stream is not deleted"); // the next start does it
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use potluck_common::content_id::ContentId;
+    use potluck_common::share_path::SharePath;
+
+    use super::*;
+    use crate::types::OnConflict;
+
+    #[test]
+    fn a_piece_that_comes_after_the_reader_has_gone_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let body = b"nobody reads it";
+        let wish = Wish {
+            content_id: ContentId::of(body),
+            size: None,
+            target: SharePath::parse("stream-1").unwrap(),
+            folder: folder.path().to_owned(),
+            mtime: None,
+            on_conflict: OnConflict::default(),
+            sources: Vec::new(),
+            purpose: Purpose::Stream,
+        };
+        let (shelf, geometry) = (Shelf::new(FileNo(1), &wish), Geometry::new(body.len() as u64).unwrap());
+        let left = || std::fs::read_dir(folder.path()).unwrap().count();
+        shelf.part(geometry).unwrap().write_piece(geometry.piece(0).unwrap(), body).unwrap();
+        assert_eq!(left(), 1);
+        delete(&shelf);
+        assert!(shelf.part(geometry).is_err(), "there is nothing to write any more");
+        assert_eq!(left(), 0);
+    }
 }

@@ -430,6 +430,7 @@ impl Engine {
         self.drop_unread();
         self.measure(now);
         self.offer_finished(now);
+        self.look_after_offers(now);
         let due: Vec<FileNo> = self.files.iter().filter(|(_, file)| file.is_save_due(now)).map(|(no, _)| *no).collect();
         due.into_iter().for_each(|file| self.save(file));
     }

@@ -20,6 +20,11 @@ const CALM: Duration = Duration::from_secs(1);
 /// Finished downloads that are offered under one lock, so that those who look something up wait for milliseconds.
 const BATCH: usize = 256;
 
+/// How often it is looked whether finished downloads are still there as they were, and how many at a time: whoever has some hundred of them
+/// tells within seconds that one was deleted, and a hundred thousand are all looked at within the hour.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOKS: usize = 256;
+
 /// Downloads that are done, on their way into the database and to others. As many as were finished since the last calm.
 #[derive(Default)]
 pub(super) struct Keepsakes {
@@ -28,6 +33,8 @@ pub(super) struct Keepsakes {
     /// Written down, to be offered.
     written: Arc<Mutex<Vec<FinishedRecord>>>,
     last: Option<Instant>,
+    /// When it was last looked whether what is offered is there.
+    looked: Option<Instant>,
     /// Writings under way.
     writings: watch::Sender<usize>,
 }
@@ -102,6 +109,26 @@ impl Engine {
         let Some(offers) = self.setup.offers.clone() else { return };
         let state = Arc::clone(&self.setup.state);
         tokio::task::spawn_blocking(move || offer(&offers, &untouched(&state)));
+    }
+
+    /// Looks from time to time whether some of what is offered is still as it was, and offers it no longer if it is not.
+    pub(super) fn look_after_offers(&mut self, now: Instant) {
+        let Some(offers) = &self.setup.offers else { return };
+        if self.keepsakes.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOK_EVERY) {
+            return;
+        }
+        self.keepsakes.looked = Some(now);
+        let mut offered = offers.lock().next_offered(LOOKS);
+        if offered.is_empty() {
+            return;
+        }
+        let offers = Arc::clone(offers);
+        tokio::task::spawn_blocking(move || {
+            offered.retain(|(_, offered)| !offered.is_untouched());
+            if !offered.is_empty() {
+                offers.change(|table| table.withdraw_offered(&offered));
+            }
+        });
     }
 
     /// Offers a file that grows.

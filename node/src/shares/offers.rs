@@ -4,7 +4,8 @@
 //! Their local folders are never told, and nothing else of these folders is offered. What lies in a share as well is told
 //! there and not here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,16 +14,20 @@ use potluck_common::share_path::SharePath;
 use potluck_common::wire::index::Entry;
 
 use super::{ME, Place, Table};
-use crate::store::{FinishedRecord, ShareDir, Stamp};
+use crate::store::{FinishedRecord, ShareDir, Stamp, look_at};
 
 /// The share that downloads seem to be in.
 const SHARE: &str = "downloads";
 /// Downloads of one name that are told, each in a share of its own: `downloads`, `downloads 2`, …
 const MAX_SAME_NAMES: u32 = 100;
 
-/// Downloads that are offered, by content.
+/// Downloads that are offered.
 #[derive(Default)]
-pub(super) struct Offers(HashMap<ContentId, Offer>);
+pub(super) struct Offers {
+    by_content: BTreeMap<ContentId, Offer>,
+    /// Which of them was looked at last, to see whether it is still there.
+    looked_at: Option<ContentId>,
+}
 
 struct Offer {
     /// Under which path it is told.
@@ -39,6 +44,11 @@ pub(crate) struct Offered {
 }
 
 impl Offered {
+    /// Whether it is still there and looks as it did. Blocks.
+    pub(crate) fn is_untouched(&self) -> bool {
+        look_at(&self.path) == Some(self.stamp)
+    }
+
     /// Opens its folder, to read it. Blocks.
     pub(crate) fn place(&self) -> Option<Place> {
         let name = self.path.file_name()?.to_str()?;
@@ -50,19 +60,21 @@ impl Offered {
 impl Table {
     /// Tells that some of a content is here, which has this name and so many bytes.
     pub(crate) fn offer_partial(&mut self, id: ContentId, name: &str, size: u64, mtime: i64) {
-        if !self.has_file_of(&id) && !self.offers.0.contains_key(&id) {
+        if !self.has_file_of(&id) && !self.offers.by_content.contains_key(&id) {
             self.tell(id, name, size, mtime, None);
         }
     }
 
-    /// Tells that a content is here, whole. One whose name no path can hold is not offered.
+    /// Tells that a content is here, whole. One whose name no path can hold, or that was deleted at once, is offered no longer.
     pub(crate) fn offer_finished(&mut self, record: &FinishedRecord) {
-        let (Some(stamp), Some(name)) = (record.stamp, record.path.file_name().and_then(|name| name.to_str())) else { return };
+        let (Some(stamp), Some(name)) = (record.stamp, record.path.file_name().and_then(|name| name.to_str())) else {
+            return self.withdraw_offer(&record.content_id);
+        };
         if self.has_file_of(&record.content_id) {
             return;
         }
         let file = Offered { path: record.path.clone(), stamp };
-        match self.offers.0.get_mut(&record.content_id) {
+        match self.offers.by_content.get_mut(&record.content_id) {
             Some(offer) => offer.file = Some(file),
             None => self.tell(record.content_id, name, record.size, stamp.mtime_ns / 1_000_000_000, Some(file)),
         }
@@ -72,12 +84,12 @@ impl Table {
         let Some(path) = self.free_path(name) else { return };
         self.index.put(ME, &Entry { path: path.clone(), size, mtime, content_id: None });
         self.journal.put(&path, Stamp::of_no_file(size, mtime), Some(id));
-        self.offers.0.insert(id, Offer { path, file });
+        self.offers.by_content.insert(id, Offer { path, file });
     }
 
     /// Offers a download no longer.
     pub(crate) fn withdraw_offer(&mut self, id: &ContentId) {
-        if let Some(offer) = self.offers.0.remove(id) {
+        if let Some(offer) = self.offers.by_content.remove(id) {
             self.index.remove(ME, &offer.path);
             self.journal.remove(&offer.path);
         }
@@ -85,7 +97,25 @@ impl Table {
 
     /// Where a download is that is offered whole.
     pub(crate) fn offered(&self, id: &ContentId) -> Option<Offered> {
-        self.offers.0.get(id)?.file.clone()
+        self.offers.by_content.get(id)?.file.clone()
+    }
+
+    /// The next downloads in their places that are to be looked at, so many, all of them in turn.
+    pub(crate) fn next_offered(&mut self, count: usize) -> Vec<(ContentId, Offered)> {
+        let Offers { by_content, looked_at } = &mut self.offers;
+        let after = looked_at.map_or(Bound::Unbounded, Bound::Excluded);
+        let next: Vec<_> = by_content.range((after, Bound::Unbounded)).take(count).collect();
+        *looked_at = next.last().filter(|_| next.len() == count).map(|(id, _)| **id);
+        next.into_iter().filter_map(|(id, offer)| Some((*id, offer.file.clone()?))).collect()
+    }
+
+    /// Offers these no longer, but for those that have come anew.
+    pub(crate) fn withdraw_offered(&mut self, gone: &[(ContentId, Offered)]) {
+        for (id, was) in gone {
+            if self.offered(id).is_some_and(|is| is.stamp == was.stamp && is.path == was.path) {
+                self.withdraw_offer(id);
+            }
+        }
     }
 
     fn free_path(&self, name: &str) -> Option<SharePath> {
@@ -128,6 +158,38 @@ mod tests {
         assert_eq!(told(&shares), ["downloads/live.flac", "downloads 2/live.flac"].into_iter().rev().collect::<Vec<_>>());
         shares.lock().withdraw_offer(&id);
         assert_eq!(told(&shares), ["downloads 2/live.flac"]);
+    }
+
+    #[test]
+    fn a_download_that_was_deleted_before_it_was_offered_whole_is_told_no_more() {
+        let shares = Shares::new(1, Namespace::default());
+        shares.lock().offer_partial(ContentId::of(b"one"), "live.flac", 3, 4);
+        shares.lock().offer_finished(&FinishedRecord { stamp: None, ..record(b"one", "/music/live.flac") });
+        assert!(told(&shares).is_empty());
+    }
+
+    #[test]
+    fn all_downloads_are_looked_at_in_turn_and_what_came_anew_is_kept() {
+        let shares = Shares::new(1, Namespace::default());
+        let contents = [&b"one"[..], b"two", b"three"];
+        contents.iter().zip(["/1", "/2", "/3"]).for_each(|(content, path)| shares.lock().offer_finished(&record(content, path)));
+        shares.lock().offer_partial(ContentId::of(b"four"), "4", 3, 4);
+        let mut seen: Vec<ContentId> = Vec::new();
+        while seen.len() < 3 {
+            seen.extend(shares.lock().next_offered(2).iter().map(|(id, _)| *id));
+        }
+        seen.sort_unstable();
+        let mut all: Vec<ContentId> = contents.iter().map(|content| ContentId::of(content)).collect();
+        all.sort_unstable();
+        assert_eq!(seen, all);
+
+        let mut table = shares.lock();
+        let gone = [table.next_offered(4), table.next_offered(4)].concat(); // what is left of a round, and a whole one
+        assert!(gone.iter().all(|(_, offered)| !offered.is_untouched()), "none of them was ever there");
+        table.offer_finished(&FinishedRecord { stamp: Some(Stamp { ino: 9, ..STAMP }), ..record(b"one", "/1") });
+        table.withdraw_offered(&gone);
+        let left: Vec<ContentId> = contents.iter().map(|content| ContentId::of(content)).filter(|id| table.offered(id).is_some()).collect();
+        assert_eq!(left, [ContentId::of(b"one")]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`FinishedRecord`]: a download that is in its place: what `verify` checks, and what is offered to others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use potluck_common::content_id::ContentId;
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -39,8 +39,14 @@ impl FinishedRecord {
     /// What the file looks like now; `None` when no regular file is there. Blocks.
     #[must_use]
     pub fn look(&self) -> Option<Stamp> {
-        Some(super::salvage::open(&self.path).ok()?.stamp())
+        look_at(&self.path)
     }
+}
+
+/// What the file at a path looks like now; `None` when no regular file is there. Blocks.
+#[must_use]
+pub fn look_at(path: &Path) -> Option<Stamp> {
+    Some(super::salvage::open(path).ok()?.stamp())
 }
 
 impl State {

@@ -50,7 +50,7 @@ pub use database::StateError;
 pub use download_dir::{DownloadDir, StoreError, TargetPath, already_there, clear_parts};
 pub use download_record::{Choice, DownloadRecord, Phase, SourceHint};
 pub use examine::{Findings, Owned, examine};
-pub use finished::FinishedRecord;
+pub use finished::{FinishedRecord, look_at};
 pub use hasher::{Hashed, hash_file};
 pub use known_files::{Ending, KnownFilesReader, KnownFilesWriter, KnownShare, Record};
 pub use local_name::LocalName;

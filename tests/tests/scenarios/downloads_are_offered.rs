@@ -32,6 +32,23 @@ fn a_finished_download_is_offered_also_after_a_restart_until_it_is_touched() -> 
     Ok(())
 }
 
+#[test]
+fn a_download_that_is_deleted_is_found_no_more() -> Result {
+    let town = Town::new()?;
+    let hash = tree::file(&town.path("films/long.mkv"), 85, 3 << 20)?;
+    let tracker = town.tracker("tracker")?;
+    let ada = town.node("ada").share(&town.path("films")).tracker(&tracker).start_ready()?;
+    let bob = town.node("bob").tracker(&tracker).start_ready()?;
+    bob.find("long.mkv", 1)?;
+    bob.download(&[&hash])?.ok()?;
+    ada.find("long.mkv", 2)?;
+    std::fs::remove_file(bob.download_dir().join("long.mkv"))?;
+    ada.find("long.mkv", 1)?;
+    bob.download(&[&hash])?.ok()?;
+    ada.find("long.mkv", 2)?;
+    Ok(())
+}
+
 /// Four fetch what one sends at a rate that is its own: they give it to each other.
 #[test]
 fn four_who_fetch_at_the_same_time_take_little_longer_than_one() -> Result {

@@ -25,6 +25,7 @@
 //! | [`grammar`] | what can be typed, as the help tells it |
 //! | [`schema`] | what lines of JSON look like |
 //! | [`siege`] | what must hold after every attack |
+//! | [`trend`] | whether what is measured again and again grows |
 //! | [`http`] | a client that sends exactly what a test says |
 //! | [`browser`] | Chromium, driven as a person would |
 //! | [`arrows`] | what may name what: the checker of the architecture |
@@ -59,6 +60,7 @@ pub mod stranger;
 pub mod supply;
 pub mod town;
 pub mod tree;
+pub mod trend;
 pub mod victim;
 
 mod raw;

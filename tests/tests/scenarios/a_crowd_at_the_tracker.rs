@@ -13,6 +13,7 @@ use potluck_tests::elsewhere::{Elsewhere, Idler};
 use potluck_tests::publisher::{Publisher, Story};
 use potluck_tests::siege::tracker_endures;
 use potluck_tests::town::{Town, Tracker};
+use potluck_tests::trend::slope;
 use potluck_tests::{Failure, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -86,7 +87,7 @@ fn who_comes_and_goes_leaves_nothing_behind() -> Result {
     let tracker = town.tracker("tracker")?;
     let (memory, visits) = runtime()?.block_on(come_and_go(&tracker, Duration::from_secs(60) * minutes))?;
     let (_, second_half) = memory.split_at(memory.len() / 2);
-    let slope = slope(second_half) * 60.0 / f64::from(1 << 20);
+    let slope = slope(second_half) * 12.0 / f64::from(1 << 20);
     println!("{visits} visits; memory every five seconds: {memory:?}; {slope:.2} MiB a minute at the end");
     assert!(slope < 1.0, "it grows by {slope:.2} MiB a minute");
     let runtime = runtime()?;
@@ -208,14 +209,6 @@ async fn come_and_go(tracker: &Tracker, time: Duration) -> Result<(Vec<u64>, u64
     }
     visits.join_all().await.into_iter().collect::<Result<Vec<()>>>()?;
     Ok((memory, number))
-}
-
-/// How much what was measured every five seconds grows in a second, by least squares.
-fn slope(series: &[u64]) -> f64 {
-    let middle = series.len().saturating_sub(1) as f64 / 2.0;
-    let squares: f64 = (0..series.len()).map(|place| (place as f64 - middle).powi(2)).sum();
-    let sum: f64 = series.iter().enumerate().map(|(place, value)| (place as f64 - middle) * *value as f64).sum();
-    if squares == 0.0 { 0.0 } else { sum / squares / 5.0 }
 }
 
 /// Peers with two hundred files each stay; then some change something, and some search. Returns what these took.

@@ -10,6 +10,7 @@ mod a_folder_is_downloaded;
 mod a_killed_download_goes_on;
 mod a_killed_tracker_loses_nothing;
 mod a_large_tree;
+mod a_long_day;
 mod a_page_for_its_user_only;
 mod a_share_follows_the_disk;
 mod a_source_dies_mid_download;

@@ -75,6 +75,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::plain("one", Load::One, Between::Nothing, &[Rival::CurlAes, Rival::Scp]),
     Case::plain("one-wan", Load::One, Between::Line(WAN, "cubic"), &[Rival::CurlAes, Rival::Scp]),
     Case::plain("wan", Load::Middle, Between::Line(WAN, "cubic"), &[Rival::CurlChaCha, Rival::Rsync]),
+    Case::plain("wan-large", Load::Large, Between::Line(WAN, "cubic"), &[Rival::CurlChaCha]),
     Case::plain("wan-bbr", Load::Middle, Between::Line(WAN, "bbr"), &[Rival::CurlChaCha]),
     Case::plain("wan-loss-bbr", Load::Middle, Between::Line(WAN_LOSS, "bbr"), ALL_HTTP),
     Case {
@@ -83,6 +84,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case::plain("small-wan", Load::Small, Between::Line(WAN, "cubic"), &[Rival::CurlAes, Rival::TarSsh, Rival::Rsync]),
     Case { sources: 3, ..Case::plain("multi3", Load::Middle, Between::Switch { machines: 4, mbit: UPLINK_MBIT }, &[Rival::Aria2]) },
+    Case { sources: 3, ..Case::plain("multi3-large", Load::Large, Between::Switch { machines: 4, mbit: UPLINK_MBIT }, &[Rival::Aria2]) },
     Case {
         sources: 3,
         loses_source: true,

@@ -1,7 +1,7 @@
 //! Where a case is played: the loopback of this machine, two ends of a long line, or a star of machines with slow uplinks.
 //!
 //! All but the plain loopback are network namespaces that are made for one run and removed after it, which takes root and
-//! the programs `ip`, `tc`, `ethtool`, `chrt`, `nsenter` and `sysctl`. Every program that takes part, ours or another's, runs in one of them.
+//! some programs of the system. Every program that takes part, ours or another's, runs in one of them.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -16,6 +16,9 @@ use super::link::{Ends, Line, PORT};
 /// Packets on the long line have the size of those on most; what envelopes them needs more room.
 const INNER_MTU: &str = "1500";
 const OUTER_MTU: &str = "1600";
+
+/// What a line or a switch is made with.
+const TOOLS: [&str; 6] = ["ip", "tc", "ethtool", "chrt", "nsenter", "sysctl"];
 
 /// Begins the names of our namespaces; the number of our process follows.
 const PREFIX: &str = "potluck";
@@ -48,6 +51,22 @@ pub(crate) struct Place {
     pub(crate) ip: String,
     /// Its interface.
     device: String,
+}
+
+impl Between {
+    /// The first program that it takes and that is not here.
+    pub(crate) fn missing(self) -> Option<&'static str> {
+        if self == Self::Nothing { None } else { first_missing(&TOOLS) }
+    }
+}
+
+/// The first of these programs that is not installed.
+pub(crate) fn first_missing(needed: &[&'static str]) -> Option<&'static str> {
+    let is_missing = |program: &&&str| {
+        let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).stdout(Stdio::null()).status();
+        !found.is_ok_and(|status| status.success())
+    };
+    needed.iter().find(is_missing).copied()
 }
 
 impl Ground {

@@ -48,8 +48,8 @@ Usage: just bench-transfer [OPTIONS] [CASE…]
   --ours         without the other programs
 
 Cases (all that this user can run, if none is named; lines and several machines take root):
-  large small one one-wan wan wan-bbr wan-loss-bbr wan-loss-cubic small-wan multi3
-  multi3-loss swarm-one swarm resume";
+  large small one one-wan wan wan-large wan-bbr wan-loss-bbr wan-loss-cubic small-wan
+  multi3 multi3-large multi3-loss swarm-one swarm resume";
 
 /// How long one transfer may take.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -117,6 +117,9 @@ impl Options {
 
 fn run(options: &Options) -> Result {
     Programs::get()?;
+    if let Some(missing) = options.cases.iter().find_map(|case| case.between.missing()) {
+        return Err(Failure::new(format!("lines and switches are made with {missing}, which is not installed")));
+    }
     let memory = Path::new("/dev/shm");
     let files = tempfile::Builder::new().prefix("potluck-bench").tempdir_in(if memory.is_dir() { memory } else { Path::new("/tmp") })?;
     let mut results = Results::default();
@@ -150,7 +153,15 @@ fn measure(case: &Case, stock: &Stock, rival: Option<Rival>, files: &Path) -> Re
     let ground = Ground::new(case.between)?;
     let dir = tempfile::Builder::new().prefix("run").tempdir_in(files)?;
     match rival {
-        None => ours::Swarm::start(case, stock, &ground, dir.path())?.measure(LIMIT),
-        Some(rival) => Contest::start(rival, case, stock, &ground, dir.path())?.measure(LIMIT),
+        None => {
+            let swarm = ours::Swarm::start(case, stock, &ground, dir.path())?;
+            meter::touch_memory(dir.path(), stock.bytes)?;
+            swarm.measure(LIMIT)
+        }
+        Some(rival) => {
+            let contest = Contest::start(rival, case, stock, &ground, dir.path())?;
+            meter::touch_memory(dir.path(), stock.bytes)?;
+            contest.measure(LIMIT)
+        }
     }
 }

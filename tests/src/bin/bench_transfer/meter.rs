@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,8 +15,12 @@ use potluck_tests::clock::now;
 use potluck_tests::{Failure, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-/// How often memory is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often memory is looked at: more often, and the looking would be a part of what is measured.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often it is asked whether a program is to be ended.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// Bytes that are written at once.
+const BLOCK: usize = 1 << 20;
 /// Ticks of processor time in `/proc` (`USER_HZ`, 100 for programs whatever the kernel's own is).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -69,6 +75,18 @@ impl Drop for Meter {
             let _ = thread.join(); // one that panicked has said so
         }
     }
+}
+
+/// Writes so many bytes and some more into a folder in memory, and deletes them. The host of a virtual machine takes free memory back after
+/// some seconds, and gives it again page by page, which may take several times as long as what is measured: so each run begins with memory
+/// that is there.
+pub(crate) fn touch_memory(dir: &Path, bytes: u64) -> Result {
+    let mut file = tempfile::tempfile_in(dir)?;
+    let block = vec![1; BLOCK];
+    for _ in 0..(bytes + bytes / 4) / BLOCK as u64 {
+        file.write_all(&block)?;
+    }
+    Ok(())
 }
 
 /// One line of `/proc`.
@@ -137,7 +155,7 @@ fn watch(group: Pid, limit: Duration, until: impl Fn() -> bool + Send + 'static)
     let (over, is_over) = sync_channel::<()>(0);
     let start = now();
     let thread = std::thread::spawn(move || {
-        while let Err(RecvTimeoutError::Timeout) = is_over.recv_timeout(LOOK_EVERY) {
+        while let Err(RecvTimeoutError::Timeout) = is_over.recv_timeout(ASK_EVERY) {
             if until() || start.elapsed() > limit {
                 let _ = kill_process_group(group, Signal::KILL); // it may have ended by itself
                 return;

@@ -13,7 +13,7 @@ use potluck_tests::process::Process;
 use potluck_tests::{Failure, Result};
 
 use super::cases::{Case, Stock};
-use super::ground::{Ground, Place, is_root};
+use super::ground::{Ground, Place, first_missing, is_root};
 use super::meter::{self, Meter};
 use super::report::Measured;
 
@@ -75,11 +75,7 @@ impl Rival {
             Self::Scp => &["/usr/sbin/sshd", "ssh-keygen", "scp"],
             Self::TarSsh => &["/usr/sbin/sshd", "ssh-keygen", "ssh", "tar"],
         };
-        let is_here = |program: &&&str| {
-            let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).stdout(Stdio::null()).status();
-            !found.is_ok_and(|status| status.success())
-        };
-        needed.iter().find(is_here).copied()
+        first_missing(needed)
     }
 
     fn cipher_suite(self) -> &'static str {

@@ -1,9 +1,9 @@
 //! Has the allocator keep the memory of a node together.
 //!
 //! jemalloc deals threads out to four arenas a core, each of which has pages that are used in part and tables of its own. The threads of a
-//! node are few, and what they move lies in buffers that are used again: with one arena a file comes as fast, and an idle node of a
-//! hundred thousand files takes up to a MiB less. jemalloc reads how many there should be from the environment, before `main`; so the
-//! node is started once more, with the one variable set, in the same process.
+//! node are few, and what they move lies in buffers that are used again, so one arena is enough: an idle node of a hundred thousand files
+//! takes up to a MiB less. jemalloc reads how many there should be from the environment, before `main`; so the node is started once more,
+//! with the one variable set, in the same process.
 
 use std::ffi::OsStr;
 

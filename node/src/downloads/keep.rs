@@ -21,7 +21,7 @@ const CALM: Duration = Duration::from_secs(1);
 const BATCH: usize = 256;
 
 /// How often it is looked whether finished downloads are still there as they were, and how many at a time: whoever has some hundred of them
-/// tells within seconds that one was deleted, and a hundred thousand are all looked at within the hour.
+/// tells within seconds that one was deleted, and a hundred thousand are all looked at in little more than an hour.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LOOKS: usize = 256;
 

@@ -19,13 +19,8 @@ const BLOCK: usize = 1 << 20;
 #[must_use]
 pub fn content(seed: u64, size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
-    stream(seed).fill(&mut bytes);
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
     bytes
-}
-
-/// Its bytes without end. BLAKE3 is compiled with optimisation in tests as well; generators are generic code, which is not.
-fn stream(seed: u64) -> blake3::OutputReader {
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof()
 }
 
 /// Writes a file of `size` bytes of the content that belongs to `seed`, with the folders above it, and returns its
@@ -38,11 +33,11 @@ pub fn file(path: &Path, seed: u64, size: u64) -> Result<String> {
         fs::create_dir_all(folder)?;
     }
     let mut file = BufWriter::with_capacity(BLOCK, File::create(path)?);
-    let (mut content, mut hasher) = (stream(seed), blake3::Hasher::new());
+    let (mut random, mut hasher) = (StdRng::seed_from_u64(seed), blake3::Hasher::new());
     let (mut block, mut left) = (vec![0; BLOCK], size);
     while left > 0 {
         let part = &mut block[..left.min(BLOCK as u64) as usize];
-        content.fill(part);
+        random.fill_bytes(part);
         hasher.update(part);
         file.write_all(part)?;
         left -= part.len() as u64;

@@ -114,6 +114,13 @@ impl Load {
     }
 }
 
+/// Whether packets are lost on a path, given whether each of the connections by it of which that is known [is losing](Load::is_losing): if half
+/// of them are, for of forty there is always one that has been lucky. `None` as long as nothing is known of any.
+pub fn is_lossy(losing: impl Iterator<Item = bool>) -> Option<bool> {
+    let (losing, known) = losing.fold((0, 0), |(losing, known), is_losing| (losing + usize::from(is_losing), known + 1));
+    (known > 0).then_some(losing * 2 >= known)
+}
+
 /// Which of these connections will be through with `bytes` more first. One whose pace is unknown counts as the fastest of the
 /// others: it deserves a try. `None` of none.
 #[must_use]
@@ -162,6 +169,13 @@ mod tests {
 
     fn choose(loads: &[Load], now: Instant) -> usize {
         freest(&all(loads), MIB, now).unwrap()
+    }
+
+    #[test]
+    fn a_path_loses_packets_where_half_of_its_connections_do() {
+        let path = |losing: usize, fine: usize| is_lossy(std::iter::repeat_n(true, losing).chain(std::iter::repeat_n(false, fine)));
+        assert_eq!((path(0, 0), path(1, 0), path(0, 1)), (None, Some(true), Some(false)));
+        assert_eq!((path(39, 1), path(20, 20), path(19, 21)), (Some(true), Some(true), Some(false)));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::parts::split;
 use super::serving::PieceReply;
 use super::{MAX_LATE, MAX_WAITING};
 use crate::clock::now;
-use crate::core::load::{Load, freest, freest_with_room, idle};
+use crate::core::load::{Load, freest, freest_with_room, idle, is_lossy};
 use crate::net::handle::AskError;
 
 /// A peer asks.
@@ -134,12 +134,9 @@ impl Peer {
         self.lanes.iter().any(|lane| lane.account.load().is_far())
     }
 
-    /// Whether packets are lost on the way, as far as it is known: what holds for half of its connections. Of forty there is always one that
-    /// has been lucky.
+    /// Whether packets are lost on the way, as far as it is known.
     fn is_losing(&self) -> Option<bool> {
-        let known = self.lanes.iter().filter_map(|lane| lane.account.load().is_losing());
-        let (losing, all) = known.fold((0, 0), |(losing, all), is_losing| (losing + usize::from(is_losing), all + 1));
-        (all > 0).then_some(losing * 2 >= all)
+        is_lossy(self.lanes.iter().filter_map(|lane| lane.account.load().is_losing()))
     }
 
     fn choose(&self, bytes: u64, by: impl Fn(&[&Load], u64, Instant) -> Option<usize>) -> Option<usize> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 use potluck_common::invitation::Place;
 use potluck_common::limits::set;
 use potluck_common::namespace::Namespace;
@@ -72,7 +73,7 @@ pub(crate) struct Cli {
 
     /// An address to listen on, as often as needed; port 0 is any free one.
     /// [default: port 9470, TCP and QUIC, on all interfaces]
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, value_name = "MULTIADDR", value_parser = listen)]
     listen: Vec<Multiaddr>,
 
     /// Keep the index in PostgreSQL, postgres://USER:PASSWORD@HOST/DATABASE, where several trackers share it.
@@ -183,6 +184,17 @@ impl Cli {
     }
 }
 
+/// An address to listen on, or a sentence that shows the right form.
+fn listen(text: &str) -> Result<Multiaddr, String> {
+    let form = "a tracker listens at an IP address and a port: /ip4/0.0.0.0/tcp/9470";
+    let address: Multiaddr = text.parse().map_err(|error| format!("not a multiaddr ({error}); {form}"))?;
+    let mut parts = address.iter();
+    match (parts.next(), parts.next()) {
+        (Some(Protocol::Ip4(_) | Protocol::Ip6(_)), Some(Protocol::Tcp(_) | Protocol::Udp(_))) => Ok(address),
+        _ => Err(form.to_owned()),
+    }
+}
+
 fn parse(addresses: &[&str]) -> Vec<Multiaddr> {
     addresses.iter().filter_map(|address| address.parse().ok()).collect()
 }
@@ -228,7 +240,10 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_an_error_of_usage() {
-        let error = Cli::try_parse_from(["potluck-tracker", "--listen", "localhost:9470"]).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        for text in ["localhost:9470", "/ip4/300.1.1.1/tcp/1", "/ip4/127.0.0.1", "/dns/example.org/tcp/9470", ""] {
+            let error = Cli::try_parse_from(["potluck-tracker", "--listen", text]).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("/ip4/0.0.0.0/tcp/9470"), "{error}");
+        }
     }
 }

@@ -57,6 +57,9 @@ impl Programs {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
         cargo.args(["build", "--quiet", "--bins", "-p", "potluck-node", "-p", "potluck-rendezvous"]);
         cargo.args(["--message-format=json-render-diagnostics", "--profile", &profile]);
+        std::env::vars_os().map(|(name, _)| name).filter(|name| is_of_the_outer_run(&name.to_string_lossy())).for_each(|name| {
+            cargo.env_remove(name);
+        });
         if let Some(target) = target {
             cargo.arg("--target-dir").arg(target);
         }
@@ -73,6 +76,14 @@ impl Programs {
         };
         Ok(Self { node: executable("potluck")?, tracker: executable("potluck-tracker")? })
     }
+}
+
+/// Whether cargo sets a variable for a program that it runs, about that program's package. A build script that looks at one of them, as ring's
+/// does, would be run anew inside of `cargo run`, and then again outside of it: and with it everything that encrypts would be compiled anew.
+fn is_of_the_outer_run(variable: &str) -> bool {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+    prefixes.iter().any(|prefix| variable.starts_with(prefix))
+        || ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&variable)
 }
 
 /// The root of the workspace.
@@ -115,5 +126,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let refused = Programs::in_folder(dir.path()).unwrap_err();
         assert!(refused.message().contains("there is no"), "{refused}");
+    }
+
+    #[test]
+    fn what_cargo_tells_of_the_program_that_runs_is_not_told_to_the_cargo_that_it_starts() {
+        for told in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "CARGO_BIN_EXE_demo", "CARGO_CRATE_NAME", "OUT_DIR"] {
+            assert!(is_of_the_outer_run(told), "{told}");
+        }
+        for kept in ["CARGO", "CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_INCREMENTAL", "RUSTFLAGS", "PATH"] {
+            assert!(!is_of_the_outer_run(kept), "{kept}");
+        }
     }
 }

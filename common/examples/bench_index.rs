@@ -206,6 +206,8 @@ fn arrive(engine: Engine, corpus: &mut Corpus, entries: usize, asked: &[Asked]) 
             stop.store(true, Ordering::Relaxed);
         });
         scope.spawn(|| {
+            // As the thread of the tracker that does them.
+            rustix::process::nice(10).unwrap();
             while !stop.load(Ordering::Relaxed) {
                 let job = engine.write().unwrap().next_job();
                 match job {

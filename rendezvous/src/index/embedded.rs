@@ -4,18 +4,16 @@ use std::path::PathBuf;
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use futures::future::OptionFuture;
 use potluck_common::namespace::Namespace;
 use potluck_common::peer::PeerKey;
-use potluck_common::search::Done;
 use potluck_common::wire::Refusal;
 use potluck_common::wire::index::{Answer, Publish, Request, Withdraw};
-use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::joiner::Joiner;
 use super::readers::{CatalogLock, Readers};
 use super::{AtOnce, Told, published, refuse};
-use crate::catalog::{Catalog, IndexJob, Published, ShelfNo};
+use crate::catalog::{Catalog, Published, ShelfNo};
 use crate::quota::Limits;
 use crate::store::{Group, Keeper, Save, Told as Kept};
 use crate::watches::Watches;
@@ -33,8 +31,8 @@ pub(crate) struct Embedded<W> {
     keeper: Keeper<Waiting<W>>,
     /// What is saved is being read: until then nothing is known, and nothing is answered.
     is_restoring: bool,
-    /// Segments that are being joined on another thread.
-    job: Option<JoinHandle<IndexJob<Done>>>,
+    /// Joins segments.
+    joiner: Joiner,
     /// Whether the last step of tidying left something to do: then the next comes soon.
     is_untidy: bool,
     tidying: Interval,
@@ -69,7 +67,7 @@ impl<W: Send + 'static> Embedded<W> {
             catalog,
             keeper,
             is_restoring: true,
-            job: None,
+            joiner: Joiner::start()?,
             is_untidy: false,
             tidying,
             taken: 0,
@@ -159,8 +157,9 @@ impl<W: Send + 'static> Embedded<W> {
         tokio::select! {
             kept = self.keeper.told() => self.on_kept(kept),
             answers = self.readers.answers() => Ok(Told::Answers(answers)),
-            Some(done) = OptionFuture::from(self.job.as_mut()) => {
-                self.on_job(done.ok());
+            done = self.joiner.done() => {
+                self.catalog.write().finish_job(done);
+                self.start_job();
                 Ok(Told::Nothing)
             }
             _ = self.tidying.tick(), if self.is_untidy => {
@@ -215,19 +214,7 @@ impl<W: Send + 'static> Embedded<W> {
         (unsaved.waiter, refuse(Refusal::Unavailable))
     }
 
-    /// Joins segments on another thread, one job at a time.
     fn start_job(&mut self) {
-        if self.job.is_none() {
-            let job = self.catalog_mut().next_job();
-            self.job = job.map(|job| tokio::task::spawn_blocking(|| job.run()));
-        }
-    }
-
-    fn on_job(&mut self, done: Option<IndexJob<Done>>) {
-        self.job = None;
-        if let Some(done) = done {
-            self.catalog_mut().finish_job(done);
-        }
-        self.start_job();
+        self.joiner.start_job(|| self.catalog.write().next_job());
     }
 }

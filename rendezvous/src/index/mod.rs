@@ -10,6 +10,7 @@
 //! scenario `both_indexes` holds one against the other.
 
 mod embedded;
+mod joiner;
 mod readers;
 mod shared;
 

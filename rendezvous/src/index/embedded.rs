@@ -158,7 +158,9 @@ impl<W: Send + 'static> Embedded<W> {
             kept = self.keeper.told() => self.on_kept(kept),
             answers = self.readers.answers() => Ok(Told::Answers(answers)),
             done = self.joiner.done() => {
-                self.catalog.write().finish_job(done);
+                if let Some(done) = done {
+                    self.catalog.write().finish_job(done);
+                }
                 self.start_job();
                 Ok(Told::Nothing)
             }

@@ -1,5 +1,6 @@
 //! [`Joiner`]: joins segments of the catalog beside everything else, on a thread that gives way to those that search.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use potluck_common::search::{Done, Job};
@@ -15,7 +16,7 @@ const NICENESS: i32 = 10;
 #[derive(Debug)]
 pub(super) struct Joiner {
     jobs: SyncSender<IndexJob<Job>>,
-    done: mpsc::Receiver<IndexJob<Done>>,
+    done: mpsc::Receiver<Option<IndexJob<Done>>>,
     is_busy: bool,
 }
 
@@ -28,11 +29,11 @@ impl Joiner {
         let (jobs, to_do) = sync_channel::<IndexJob<Job>>(1);
         let (tell, done) = mpsc::channel(1);
         std::thread::Builder::new().name("join".to_owned()).spawn(move || {
-            if let Err(failure) = rustix::process::nice(NICENESS) {
-                tracing::debug!("segments are joined as fast as searches are answered: {failure}");
-            }
+            give_way();
             for job in to_do {
-                if tell.blocking_send(job.run()).is_err() {
+                // A panic costs this job alone: what it would have joined is searched as it is.
+                let done = std::panic::catch_unwind(AssertUnwindSafe(|| job.run())).ok();
+                if tell.blocking_send(done).is_err() {
                     return;
                 }
             }
@@ -47,15 +48,24 @@ impl Joiner {
         }
     }
 
-    /// The result of its job. Never, while it has none; dropping the future loses nothing.
-    pub(super) async fn done(&mut self) -> IndexJob<Done> {
+    /// The result of its job, or `None` when the job panicked. Never, while it has none; dropping the future loses nothing.
+    pub(super) async fn done(&mut self) -> Option<IndexJob<Done>> {
         match self.done.recv().await {
             Some(done) => {
                 self.is_busy = false;
                 done
             }
-            // Only a panic ends the thread while this lives; all else goes on.
+            // The thread outlives this; without it all else goes on.
             None => std::future::pending().await,
         }
+    }
+}
+
+/// Lets this thread give way, where that is a matter of one thread: elsewhere it would be of the whole tracker.
+fn give_way() {
+    if cfg!(target_os = "linux")
+        && let Err(failure) = rustix::process::nice(NICENESS)
+    {
+        tracing::debug!("joining segments does not give way to searches: {failure}");
     }
 }

@@ -279,12 +279,17 @@ impl<'a> Collector<'a> {
         if let Some(after) = self.after.take() {
             placed.retain(|(path, candidate)| after.is_before(&self.place(path.clone(), candidate)));
         }
-        placed.sort_unstable_by(|(a_path, a), (b_path, b)| {
+        let order = |(a_path, a): &(String, Candidate), (b_path, b): &(String, Candidate)| {
             let keys = || self.key(a).cmp(&self.key(b));
             b.score.cmp(&a.score).then_with(|| a_path.cmp(b_path)).then_with(keys)
-        });
+        };
         let more = placed.len() > limit;
-        placed.truncate(limit);
+        if more {
+            // Thousands may tie for the last place.
+            placed.select_nth_unstable_by(limit, order);
+            placed.truncate(limit);
+        }
+        placed.sort_unstable_by(order);
         let next = placed.last().filter(|_| more).map(|(path, candidate)| self.place(path.clone(), candidate).text());
         Found { hits: self.hits(placed), total, more: false, corrected: None, next }
     }

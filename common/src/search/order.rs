@@ -217,6 +217,12 @@ impl Starts {
 
 /// The blocks where each word may start a word in a folder.
 fn folder_starts(segment: &Segment, words: &[Word]) -> Vec<Bits> {
+    if let [word] = words
+        && word.spellings().any(|spelling| spelling.len() == 1)
+    {
+        // A letter alone starts words in most folders: to find out where takes longer than what comes of it.
+        return vec![Bits::all(segment.blocks())];
+    }
     let of_word = |word| {
         let mut bits = Bits::none(segment.blocks());
         add_starts(segment, word, Place::FolderStart, &mut bits);
